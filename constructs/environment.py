@@ -1,0 +1,35 @@
+"""The names that an environment's objects have: one rule, for infra which makes the rooms and the stack that fills them."""
+
+from dataclasses import dataclass
+
+LOCK_NAME = "deletion-lock"
+PROTECTED_LABEL = "strata/protected"
+DELETE_ANNOTATION = "strata/delete"
+ENVIRONMENT_LABEL = "strata/environment"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One environment: `staging`, `prod`, ..."""
+
+    name: str
+
+    @property
+    def data_namespace(self) -> str:
+        """Where L3 lies."""
+        return f"data-{self.name}"
+
+    @property
+    def monitoring_namespace(self) -> str:
+        """Where L4 lies."""
+        return f"monitoring-{self.name}"
+
+    @property
+    def namespaces(self) -> tuple[str, str]:
+        """Both."""
+        return self.data_namespace, self.monitoring_namespace
+
+    @property
+    def priority_class(self) -> str:
+        """The PriorityClass of all its pods."""
+        return f"environment-{self.name}"

@@ -1,0 +1,63 @@
+"""A generated secret: drawn by Terraform on its way into the cluster, and kept nowhere else."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cdktf import TerraformStack
+from cdktf_cdktf_provider_kubernetes.secret_v1 import SecretV1, SecretV1Metadata
+
+from constructs import Construct
+from constructs.reference import number
+
+
+@dataclass(frozen=True)
+class Password:
+    """A password to draw: letters and digits, with `symbols` also each of the four kinds of character."""
+
+    length: int = 32
+    symbols: bool = False
+
+    def arguments(self) -> dict[str, object]:
+        """Return the arguments of Terraform's `random_password`."""
+        if not self.symbols:
+            return {"length": self.length, "special": False}
+        kinds = {f"min_{kind}": 1 for kind in ("lower", "upper", "numeric", "special")}
+        return {"length": self.length, "special": True, "override_special": "!#*+-_=", **kinds}
+
+
+class GeneratedSecret(Construct):
+    """A Secret whose passwords are ephemeral values written once for each `revision`: no state ever holds them.
+
+    Terraform draws new values in every run and writes them only when the revision changes, so to rotate is to bump
+    the revision. Readers take the Secret by its `name`.
+    """
+
+    def __init__(  # noqa: PLR0913 (a Secret has that many properties)
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        name: str,
+        namespace: str,
+        passwords: Mapping[str, Password],
+        revision: int,
+        plain: Mapping[str, str] | None = None,
+        type_: str = "Opaque",
+        labels: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(scope, id_)
+        stack = TerraformStack.of(self)
+        data = dict(plain or {})
+        for key, password in passwords.items():
+            ephemeral = f"{name}_{key}"
+            stack.add_override(f"ephemeral.random_password.{ephemeral}", password.arguments())
+            data[key] = f"${{ephemeral.random_password.{ephemeral}.result}}"
+        self.name = name
+        self.resource = SecretV1(
+            self,
+            "this",
+            metadata=SecretV1Metadata(name=name, namespace=namespace, labels=labels),
+            type=type_,
+            data_wo=data,
+            data_wo_revision=number(revision),
+        )

@@ -1,0 +1,254 @@
+"""Tenancy: the rooms of every environment, and the rules that hold in them. Only the infra stack builds here."""
+
+from collections.abc import Sequence
+
+from cdktf import ITerraformDependable
+from cdktf_cdktf_provider_kubernetes.limit_range_v1 import (
+    LimitRangeV1,
+    LimitRangeV1Metadata,
+    LimitRangeV1Spec,
+    LimitRangeV1SpecLimit,
+)
+from cdktf_cdktf_provider_kubernetes.namespace_v1 import NamespaceV1, NamespaceV1Metadata
+from cdktf_cdktf_provider_kubernetes.priority_class_v1 import PriorityClassV1, PriorityClassV1Metadata
+from cdktf_cdktf_provider_kubernetes.resource_quota_v1 import (
+    ResourceQuotaV1,
+    ResourceQuotaV1Metadata,
+    ResourceQuotaV1Spec,
+)
+from pydantic import Field
+
+from constructs import Construct
+from constructs.environment import (
+    DELETE_ANNOTATION,
+    ENVIRONMENT_LABEL,
+    LOCK_NAME,
+    PROTECTED_LABEL,
+    Environment,
+)
+from constructs.network_flow import DNS, TRAEFIK, Flow, NetworkFlow
+from constructs.reference import number, text
+from constructs.release import Release
+from constructs.settings import Cpu, Settings, Size
+
+PLATFORM_PRIORITY = 1_000_000
+PLATFORM_PRIORITY_CLASS = "platform"
+
+# Whoever replaces an instance or empties a deleted namespace deletes volumes for a living.
+_CONTROLLERS = (
+    "system:serviceaccount:kube-system:generic-garbage-collector",
+    "system:serviceaccount:kube-system:namespace-controller",
+    "system:serviceaccount:kube-system:statefulset-controller",
+    "system:serviceaccount:iac:cloudnative-pg",
+)
+
+
+class DataQuota(Settings):
+    """What all pods of `data-<environment>` may ask for together."""
+
+    cpu: Cpu = "4"
+    """Requested CPU cores."""
+    memory: Size = "8Gi"
+    """Memory, requested and at most."""
+    storage: Size = "100Gi"
+    """Storage of all volumes."""
+    pods: int = Field(default=20, ge=1, le=1000)
+    """Number of pods."""
+
+
+class MonitoringQuota(Settings):
+    """What all pods of `monitoring-<environment>` may ask for together."""
+
+    cpu: Cpu = "8"
+    """Requested CPU cores."""
+    memory: Size = "16Gi"
+    """Memory, requested and at most."""
+    storage: Size = "200Gi"
+    """Storage of all volumes."""
+    pods: int = Field(default=50, ge=1, le=1000)
+    """Number of pods."""
+
+
+class QuotaSettings(Settings):
+    """The quotas of one environment."""
+
+    data: DataQuota = DataQuota()
+    """L3, `data-<environment>`."""
+    monitoring: MonitoringQuota = MonitoringQuota()
+    """L4, `monitoring-<environment>`."""
+
+
+class TenantSettings(Settings):
+    """What the platform grants one environment."""
+
+    protected: bool = True
+    """Whether its namespaces, volumes and databases are deleted only after an annotation with their own name."""
+    priority: int = Field(default=1000, ge=1, le=PLATFORM_PRIORITY - 1)
+    """Whose pods stay when a node is full: higher stays longer; the platform's own is 1000000."""
+
+
+class Namespace(Construct):
+    """A namespace with a Pod Security level, in which nothing may talk to anything but DNS."""
+
+    def __init__(  # noqa: PLR0913 (a namespace has that many properties)
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        name: str,
+        pod_security: str,
+        protected: object,
+        environment: str | None = None,
+        depends_on: Sequence[ITerraformDependable] = (),
+    ) -> None:
+        super().__init__(scope, id_)
+        labels = {"pod-security.kubernetes.io/enforce": pod_security, PROTECTED_LABEL: text(protected)}
+        if environment is not None:
+            labels[ENVIRONMENT_LABEL] = environment
+        self.resource = NamespaceV1(
+            self,
+            "this",
+            metadata=NamespaceV1Metadata(name=name, labels=labels),
+            depends_on=list(depends_on) or None,
+        )
+        self.name = name
+        NetworkFlow(
+            self,
+            "default-deny",
+            name="default-deny",
+            namespace=name,
+            pods={},
+            calls=[Flow(DNS, ports=(53,), protocol="UDP"), Flow(DNS, ports=(53,))],
+            depends_on=[self.resource],
+        )
+        NetworkFlow(
+            self,
+            "acme-solver",
+            name="acme-solver",
+            namespace=name,
+            pods={"acme.cert-manager.io/http01-solver": "true"},
+            callers=[Flow(TRAEFIK, ports=(8089,))],
+            depends_on=[self.resource],
+        )
+
+
+class Tenant(Construct):
+    """The two rooms of one environment, their quotas and defaults, and the priority of its pods."""
+
+    def __init__(  # noqa: PLR0913 (a tenant has that many properties)
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        environment: Environment,
+        settings: TenantSettings,
+        quotas: QuotaSettings,
+        depends_on: Sequence[ITerraformDependable],
+    ) -> None:
+        super().__init__(scope, id_)
+        PriorityClassV1(
+            self,
+            "priority",
+            metadata=PriorityClassV1Metadata(name=environment.priority_class),
+            description=f"Pods of the environment {environment.name}.",
+            value=number(settings.priority),
+        )
+        for room, name, pod_security, quota in (
+            ("data", environment.data_namespace, "restricted", quotas.data),
+            ("monitoring", environment.monitoring_namespace, "baseline", quotas.monitoring),
+        ):
+            namespace = Namespace(
+                self,
+                room,
+                name=name,
+                pod_security=pod_security,
+                protected=settings.protected,
+                environment=environment.name,
+                depends_on=depends_on,
+            )
+            self._limit(room, namespace, quota)
+
+    def _limit(self, room: str, namespace: Namespace, quota: DataQuota | MonitoringQuota) -> None:
+        ResourceQuotaV1(
+            self,
+            f"{room}-quota",
+            metadata=ResourceQuotaV1Metadata(name="environment", namespace=namespace.name),
+            # No limits.cpu: a limit on CPU only throttles.
+            spec=ResourceQuotaV1Spec(
+                hard={
+                    "requests.cpu": text(quota.cpu),
+                    "requests.memory": text(quota.memory),
+                    "limits.memory": text(quota.memory),
+                    "requests.storage": text(quota.storage),
+                    "pods": text(quota.pods),
+                }
+            ),
+            depends_on=[namespace.resource],
+        )
+        # A quota refuses pods that ask for nothing: these stand in for what a chart leaves out.
+        LimitRangeV1(
+            self,
+            f"{room}-defaults",
+            metadata=LimitRangeV1Metadata(name="defaults", namespace=namespace.name),
+            spec=LimitRangeV1Spec(
+                limit=[
+                    LimitRangeV1SpecLimit(
+                        type="Container",
+                        default_request={"cpu": "25m", "memory": "64Mi"},
+                        default={"memory": "256Mi"},
+                    )
+                ]
+            ),
+            depends_on=[namespace.resource],
+        )
+
+
+class Tenancy(Construct):
+    """The platform's own namespaces, the admission policies, and a `Tenant` for every environment."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        environments: Sequence[Environment],
+        tenants: dict[str, TenantSettings],
+        quotas: dict[str, QuotaSettings],
+    ) -> None:
+        super().__init__(scope, id_)
+        platform = PriorityClassV1(
+            self,
+            "platform-priority",
+            metadata=PriorityClassV1Metadata(name=PLATFORM_PRIORITY_CLASS),
+            description="Pods of the platform that all environments stand on.",
+            value=PLATFORM_PRIORITY,
+        )
+        self.iac = Namespace(self, "iac", name="iac", pod_security="baseline", protected=True)
+        self.dashboard = Namespace(
+            self, "kubernetes-dashboard", name="kubernetes-dashboard", pod_security="restricted", protected=False
+        )
+        policies = Release(
+            self,
+            "policies",
+            chart="tenancy",
+            name="tenancy",
+            namespace=self.iac.name,
+            values={
+                "protectedLabel": PROTECTED_LABEL,
+                "deleteAnnotation": DELETE_ANNOTATION,
+                "lockName": LOCK_NAME,
+                "controllers": _CONTROLLERS,
+            },
+            depends_on=[self.iac.resource],
+        )
+        for environment in environments:
+            # The policies come before the rooms, so that a destroy meets the rooms while they are still locked.
+            Tenant(
+                self,
+                environment.name,
+                environment=environment,
+                settings=tenants[environment.name],
+                quotas=quotas[environment.name],
+                depends_on=[policies.resource],
+            )
+        self.ready: Sequence[ITerraformDependable] = (platform, self.iac.resource, self.dashboard.resource)

@@ -1,0 +1,184 @@
+"""SigNoz: logs, traces and metrics of one environment, on a ClickHouse of its own."""
+
+from pydantic import Field
+
+from constructs import Construct
+from constructs.environment import Environment
+from constructs.generated_secret import GeneratedSecret, Password
+from constructs.l4_insight.clickhouse import ClickHouse, ClickHouseSettings
+from constructs.network_flow import TRAEFIK, Flow, NetworkFlow, Peer
+from constructs.reference import expression
+from constructs.release import Release
+from constructs.route import Addresses, Route
+from constructs.settings import Cpu, Email, Name, Size, Sized
+from constructs.versions import VERSIONS
+
+_UI_PORT = 8080
+_OPAMP_PORT = 4320
+_OTLP_PORTS = (4317, 4318)
+_LABEL = "app.kubernetes.io/component"
+_SERVER = {"app.kubernetes.io/instance": "signoz", _LABEL: "signoz"}
+_COLLECTOR = {"app.kubernetes.io/instance": "signoz", _LABEL: "otel-collector"}
+_MIGRATOR = {"app.kubernetes.io/instance": "signoz", _LABEL: "signoz-telemetrystore-migrator"}
+
+# What SigNoz's own chart sets on the ClickHouse that it brings.
+_CLICKHOUSE_PROFILE = {
+    "allow_experimental_window_functions": 1,
+    "allow_nondeterministic_mutations": 1,
+    "secondary_indices_enable_bulk_filtering": 0,
+    "query_plan_max_limit_for_lazy_materialization": 0,
+}
+
+
+class CollectorSettings(Sized):
+    """The collector that applications send their telemetry to."""
+
+    cpu: Cpu = "100m"
+    memory: Size = "512Mi"
+
+
+class SigNozSettings(Sized):
+    """SigNoz; `cpu` and `memory` are its server's."""
+
+    cpu: Cpu = "100m"
+    memory: Size = "512Mi"
+    storage: Size = "1Gi"
+    """Size of the volume for users, dashboards and alerts. It cannot be changed later."""
+    admin_email: Email = ""
+    """Who the first administrator is; empty: `admin@<base_domain>`."""
+    collector: CollectorSettings = CollectorSettings()
+    """The collector."""
+    clickhouse: ClickHouseSettings = ClickHouseSettings()
+    """Where all telemetry is stored."""
+    clients: tuple[Name, ...] = ()
+    """Namespaces whose pods may send telemetry, beside the environment's own two."""
+    credentials_revision: int = Field(default=1, ge=1)
+    """Bump it to have new passwords generated; everybody must then sign in again."""
+
+
+class SigNoz(Construct):
+    """SigNoz at `signoz.<...>`; the administrator's password is in the Secret `signoz-admin`."""
+
+    def __init__(
+        self, scope: Construct, id_: str, *, environment: Environment, addresses: Addresses, settings: SigNozSettings
+    ) -> None:
+        super().__init__(scope, id_)
+        namespace = environment.monitoring_namespace
+        clickhouse = ClickHouse(
+            self,
+            "clickhouse",
+            name="signoz-clickhouse",
+            environment=environment,
+            image=VERSIONS.images["clickhouse"],
+            user="signoz",
+            profile=_CLICKHOUSE_PROFILE,
+            callers=[Peer(pods=_SERVER), Peer(pods=_COLLECTOR), Peer(pods=_MIGRATOR)],
+            settings=settings.clickhouse,
+            credentials_revision=settings.credentials_revision,
+        )
+        admin = GeneratedSecret(
+            self,
+            "admin",
+            name="signoz-admin",
+            namespace=namespace,
+            passwords={"password": Password(length=24, symbols=True), "jwt": Password(length=48)},
+            revision=settings.credentials_revision,
+        )
+        self._open_flows(environment, settings)
+        host = addresses.host("signoz")
+        revision = {"strata/credentials-revision": expression("tostring({})", settings.credentials_revision)}
+        release = Release(
+            self,
+            "release",
+            chart="signoz",
+            name="signoz",
+            namespace=namespace,
+            timeout=1800,
+            values={
+                "clickhouse": {"enabled": False},
+                "externalClickhouse": {
+                    "host": clickhouse.endpoint.host,
+                    "cluster": clickhouse.cluster,
+                    "user": clickhouse.endpoint.user,
+                    "existingSecret": clickhouse.endpoint.secret,
+                    "existingSecretPasswordKey": clickhouse.endpoint.password_key,
+                },
+                "signoz": {
+                    "priorityClassName": environment.priority_class,
+                    "podAnnotations": revision,
+                    "resources": settings.resources(),
+                    "persistence": {"enabled": True, "size": settings.storage},
+                    "env": {
+                        # Without an administrator of ours the first visitor would become one.
+                        "signoz_user_root_enabled": "true",
+                        "signoz_user_root_email": expression(
+                            '{0} != "" ? {0} : "admin@${{{1}}}"', settings.admin_email, addresses.base_domain
+                        ),
+                        "signoz_user_root_org_name": environment.name,
+                        "signoz_user_root_password": _from_secret(admin.name, "password"),
+                        "signoz_tokenizer_jwt_secret": _from_secret(admin.name, "jwt"),
+                        "signoz_global_external__url": f"https://{host}",
+                        "signoz_alertmanager_signoz_external__url": f"https://{host}",
+                        "signoz_statsreporter_enabled": "false",
+                    },
+                },
+                "otelCollector": {
+                    "priorityClassName": environment.priority_class,
+                    "podAnnotations": revision,
+                    "resources": settings.collector.resources(),
+                    # Only the k8sattributes processor needs it, and it is not in use.
+                    "clusterRole": {"create": False},
+                },
+            },
+            depends_on=[clickhouse.resource, admin.resource],
+        )
+        Route(
+            self,
+            "route",
+            namespace=namespace,
+            service="signoz",
+            backend="signoz",
+            port=_UI_PORT,
+            addresses=addresses,
+            depends_on=[release.resource],
+        )
+        self.otlp_host = f"signoz-otel-collector.{namespace}.svc"
+
+    def _open_flows(self, environment: Environment, settings: SigNozSettings) -> None:
+        namespace = environment.monitoring_namespace
+        clickhouse = Flow(Peer(pods={"app.kubernetes.io/instance": "signoz-clickhouse"}), ports=(8123, 9000))
+        NetworkFlow(
+            self,
+            "server-flow",
+            name="signoz",
+            namespace=namespace,
+            pods=_SERVER,
+            callers=[Flow(TRAEFIK, ports=(_UI_PORT,)), Flow(Peer(pods=_COLLECTOR), ports=(_OPAMP_PORT,))],
+            calls=[clickhouse],
+        )
+        NetworkFlow(
+            self,
+            "collector-flow",
+            name="signoz-otel-collector",
+            namespace=namespace,
+            pods=_COLLECTOR,
+            callers=[
+                Flow(
+                    Peer(namespaces=expression("concat({}, {})", environment.namespaces, settings.clients)),
+                    ports=_OTLP_PORTS,
+                )
+            ],
+            calls=[clickhouse, Flow(Peer(pods=_SERVER), ports=(_OPAMP_PORT,))],
+        )
+        NetworkFlow(
+            self,
+            "migrator-flow",
+            name="signoz-telemetrystore-migrator",
+            namespace=namespace,
+            pods=_MIGRATOR,
+            calls=[clickhouse],
+        )
+
+
+def _from_secret(name: str, key: str) -> dict[str, object]:
+    return {"valueFrom": {"secretKeyRef": {"name": name, "key": key}}}

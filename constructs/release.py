@@ -1,0 +1,89 @@
+"""A chart release: the one place where Helm is called."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+from cdktf import Fn, ITerraformDependable, TerraformLocal
+from cdktf_cdktf_provider_helm.release import Release as HelmRelease
+
+from constructs import Construct
+from constructs.reference import expression, resolve
+from constructs.versions import ROOT, VERSIONS
+
+LOCAL_CHARTS = ROOT / "charts"
+_MIRROR = "var.chart_mirror"
+
+
+class Release(Construct):
+    """One release of a chart, waited for until its objects are ready.
+
+    `chart` names an entry of versions.toml or a folder of `charts/`. `values` may hold references; Terraform renders
+    them, so numbers and booleans keep their types. A key whose value is None is left out.
+
+    A release that fails is undone (`atomic`): a failed first install would otherwise be replaced by the next apply,
+    and a failed upgrade would leave half of two versions. `timeout` is in seconds.
+    """
+
+    def __init__(  # noqa: PLR0913 (a release has that many properties)
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        chart: str,
+        name: str,
+        namespace: str,
+        values: Mapping[str, object],
+        timeout: int = 600,
+        depends_on: Sequence[ITerraformDependable] = (),
+    ) -> None:
+        super().__init__(scope, id_)
+        is_local = (LOCAL_CHARTS / chart).is_dir()
+        if is_local:
+            # Helm sees no change in a local chart unless its version or its values change.
+            values = {**values, "chartDigest": _digest(chart)}
+        local = TerraformLocal(self, "values", resolve(values))
+        self.name = name
+        self.resource = HelmRelease(
+            self,
+            "this",
+            **(_local_chart(chart) if is_local else _published_chart(chart)),
+            name=name,
+            namespace=namespace,
+            create_namespace=False,
+            values=[Fn.yamlencode(local.expression)],
+            atomic=True,
+            cleanup_on_fail=True,
+            wait=True,
+            timeout=timeout,
+            max_history=10,
+            depends_on=list(depends_on) or None,
+        )
+
+
+def _published_chart(name: str) -> dict[str, str]:
+    chart = VERSIONS.charts[name]
+    is_folder = f'{_MIRROR} != "" && !startswith({_MIRROR}, "oci://")'
+    return {
+        "repository": str(
+            expression(f'{is_folder} ? null : {_MIRROR} == "" ? {{}} : {_MIRROR}', chart.repository),
+        ),
+        "chart": str(expression(f'{is_folder} ? "${{{{{_MIRROR}}}}}/{name}-{chart.version}.tgz" : {{}}', name)),
+        "version": chart.version,
+    }
+
+
+def _local_chart(name: str) -> dict[str, str]:
+    metadata: dict[str, Any] = yaml.safe_load((LOCAL_CHARTS / name / "Chart.yaml").read_text(encoding="utf-8"))
+    return {"chart": f"${{path.module}}/../../../charts/{name}", "version": metadata["version"]}
+
+
+def _digest(name: str) -> str:
+    """Return a short digest of a local chart: the names and the content of its files."""
+    digest = hashlib.sha256()
+    folder = LOCAL_CHARTS / name
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(folder).as_posix()}\0".encode())
+        digest.update(path.read_bytes().replace(b"\r\n", b"\n"))
+    return digest.hexdigest()[:16]

@@ -1,0 +1,84 @@
+"""A route: a host name of the environment, led by Traefik over TLS to a Service."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cdktf import ITerraformDependable
+from cdktf_cdktf_provider_kubernetes.ingress_v1 import (
+    IngressV1,
+    IngressV1Metadata,
+    IngressV1Spec,
+    IngressV1SpecRule,
+    IngressV1SpecRuleHttp,
+    IngressV1SpecRuleHttpPath,
+    IngressV1SpecRuleHttpPathBackend,
+    IngressV1SpecRuleHttpPathBackendService,
+    IngressV1SpecRuleHttpPathBackendServicePort,
+    IngressV1SpecTls,
+)
+
+from constructs import Construct
+from constructs.reference import Reference, expression, text
+
+CLUSTER_ISSUER = "platform"
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """What an environment's host names are made of."""
+
+    env_prefix: str
+    base_domain: str
+
+    def host(self, service: str) -> Reference:
+        """Return the host name of a service: `x-staging-signoz.example.com`, `signoz.example.com`."""
+        return expression(
+            'join(".", [join("-", compact([{}, {}])), {}])', self.env_prefix, service, self.base_domain
+        )
+
+
+class Route(Construct):
+    """An Ingress for the host of `service`, with a certificate of the cluster's issuer, to a port of its Service."""
+
+    def __init__(  # noqa: PLR0913 (a route has that many properties)
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        namespace: str,
+        service: str,
+        backend: str,
+        port: int,
+        addresses: Addresses,
+        depends_on: Sequence[ITerraformDependable],
+    ) -> None:
+        super().__init__(scope, id_)
+        self.host = addresses.host(service)
+        self.url = f"https://{self.host}"
+        path = IngressV1SpecRuleHttpPath(
+            path="/",
+            path_type="Prefix",
+            backend=IngressV1SpecRuleHttpPathBackend(
+                service=IngressV1SpecRuleHttpPathBackendService(
+                    name=backend, port=IngressV1SpecRuleHttpPathBackendServicePort(number=port)
+                )
+            ),
+        )
+        IngressV1(
+            self,
+            "this",
+            metadata=IngressV1Metadata(
+                name=service,
+                namespace=namespace,
+                annotations={
+                    "cert-manager.io/cluster-issuer": CLUSTER_ISSUER,
+                    "traefik.ingress.kubernetes.io/router.entrypoints": "websecure",
+                },
+            ),
+            spec=IngressV1Spec(
+                ingress_class_name="traefik",
+                rule=[IngressV1SpecRule(host=text(self.host), http=IngressV1SpecRuleHttp(path=[path]))],
+                tls=[IngressV1SpecTls(hosts=[text(self.host)], secret_name=f"{service}-tls")],
+            ),
+            depends_on=list(depends_on),
+        )

@@ -1,0 +1,124 @@
+"""Settings: the models that a tfvars file must satisfy, and the forms that their values may have."""
+
+import re
+import typing
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeGuard
+
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+MEBIBYTES = {"Mi": 1, "Gi": 1024, "Ti": 1024 * 1024}
+
+
+class Settings(BaseModel):
+    """The settings of one system: an object in a tfvars file, and the Terraform variable of the same name.
+
+    Every field has a description. A field that is itself `Settings` defaults to that model's defaults, if to anything:
+    so a default stands in one place only, beside its field.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+@dataclass(frozen=True)
+class Form:
+    """The form of a string: an RE2 pattern for all of it, and the words that tell a person what to give."""
+
+    pattern: str
+    words: str
+
+    def check(self, value: str) -> str:
+        """Return the value, or raise a ValueError that says what to give."""
+        if re.fullmatch(self.pattern, value, re.ASCII) is None:
+            message = f"give {self.words}"
+            raise ValueError(message)
+        return value
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+
+@dataclass(frozen=True)
+class AtLeast:
+    """The smallest size, in MiB, with which a system starts at all."""
+
+    mebibytes: int
+
+    @property
+    def words(self) -> str:
+        """What to give, for a person."""
+        return f"at least {self.mebibytes}Mi"
+
+    def check(self, value: str) -> str:
+        """Return the value, or raise a ValueError that says what to give."""
+        if mebibytes_of(value) < self.mebibytes:
+            message = f"give {self.words}"
+            raise ValueError(message)
+        return value
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+
+_LABEL = "[a-z0-9]([a-z0-9-]*[a-z0-9])?"
+
+Size = Annotated[str, Form("[1-9][0-9]{0,5}(Mi|Gi|Ti)", "a size such as 512Mi, 10Gi or 1Ti")]
+Cpu = Annotated[str, Form("[1-9][0-9]{0,5}m?", "CPU cores such as 2, or thousandths such as 500m")]
+Domain = Annotated[
+    str,
+    Form(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?", "a domain such as example.com"),
+]
+Prefix = Annotated[
+    str, Form(f"({_LABEL})?", 'a prefix of lower-case letters, digits and dashes such as x-staging, or ""')
+]
+Name = Annotated[str, Form(_LABEL, "a name of lower-case letters, digits and dashes")]
+Url = Annotated[str, Form(r"https://[A-Za-z0-9._~:/?#@!&'()*+,;=%-]+", "an address that begins with https://")]
+Email = Annotated[
+    str, Form(r"([A-Za-z0-9._+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,63})?", 'an e-mail address such as ops@example.com, or ""')
+]
+
+
+class Sized(Settings):
+    """A system with a size: what each of its pods requests."""
+
+    cpu: Cpu = "50m"
+    """CPU that a pod requests; it may use more while there is more."""
+    memory: Size = "128Mi"
+    """Memory that a pod requests, and may use at most."""
+
+    def resources(self) -> dict[str, dict[str, str]]:
+        """Return a container's `resources` as charts take them. No limit on CPU: it would only throttle."""
+        return {"requests": {"cpu": self.cpu, "memory": self.memory}, "limits": {"memory": self.memory}}
+
+
+def mebibytes_of(size: str) -> int:
+    """Return a size that ends in Mi, Gi or Ti in MiB."""
+    return int(size[:-2]) * MEBIBYTES[size[-2:]]
+
+
+def is_settings(annotation: object) -> TypeGuard[type[Settings]]:
+    """Tell whether a field's type is a model of settings."""
+    return isinstance(annotation, type) and issubclass(annotation, Settings)
+
+
+def mapping_value(annotation: object) -> type[Settings] | None:
+    """Return M where a field's type is `dict[..., M]` of settings, else None."""
+    if typing.get_origin(annotation) is dict:
+        value = typing.get_args(annotation)[1]
+        if is_settings(value):
+            return value
+    return None
+
+
+def unwrap(annotation: Any) -> tuple[Any, tuple[object, ...]]:  # noqa: ANN401 (a type, of any kind)
+    """Return a type without `Annotated`, and what was annotated."""
+    if typing.get_origin(annotation) is Annotated:
+        inner, *metadata = typing.get_args(annotation)
+        return inner, tuple(metadata)
+    return annotation, ()
+
+
+def is_tuple_of(annotation: object) -> bool:
+    """Tell whether a type is `tuple[X, ...]`, the form of a list in settings."""
+    return typing.get_origin(annotation) is tuple and typing.get_args(annotation)[1:] == (Ellipsis,)

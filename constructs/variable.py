@@ -1,0 +1,110 @@
+"""One model, three jobs: what a settings model says of its fields, as Terraform variables say it."""
+
+import typing
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from annotated_types import Ge, Le, MaxLen, MinLen
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from constructs.reference import Reference, bare, literal, mebibytes
+from constructs.settings import AtLeast, Form, Settings, is_settings, is_tuple_of, unwrap
+
+_SCALARS: dict[object, str] = {str: "string", int: "number", bool: "bool"}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One thing that a value must satisfy: a Terraform condition, and the words for it."""
+
+    key: str
+    condition: str
+    words: str
+
+
+def terraform_type(annotation: Any) -> str:  # noqa: ANN401 (a type, of any kind)
+    """Return the Terraform type of a field's type; an attribute that has a default is `optional()`."""
+    annotation, _ = unwrap(annotation)
+    if is_settings(annotation):
+        fields = annotation.model_fields.items()
+        return f"object({{ {', '.join(f'{name} = {_attribute_type(field)}' for name, field in fields)} }})"
+    if typing.get_origin(annotation) is Literal:
+        return _SCALARS[type(typing.get_args(annotation)[0])]
+    if is_tuple_of(annotation):
+        return f"list({terraform_type(typing.get_args(annotation)[0])})"
+    if typing.get_origin(annotation) is dict:
+        return f"map({terraform_type(typing.get_args(annotation)[1])})"
+    return _SCALARS[annotation]
+
+
+def default_value(field: FieldInfo) -> Any:  # noqa: ANN401 (a default, of the field's type)
+    """Return a field's default as tfvars would write it, or `PydanticUndefined` where it has none."""
+    if is_settings(field.annotation) and not field.is_required():
+        return {}
+    default = field.get_default(call_default_factory=True)
+    return default.model_dump() if isinstance(default, Settings) else default
+
+
+def _attribute_type(field: FieldInfo) -> str:
+    default = default_value(field)
+    inner = terraform_type(field.annotation)
+    return inner if default is PydanticUndefined else f"optional({inner}, {literal(default)})"
+
+
+def rules(field: FieldInfo, key: str) -> Iterator[Rule]:
+    """Yield the rules of the field `key`, the nested ones too, each on the whole Terraform variable."""
+    yield from _rules(field.annotation, tuple(field.metadata), f"var.{key}", key, depth=0)
+
+
+def _rules(annotation: Any, metadata: tuple[object, ...], value: str, key: str, *, depth: int) -> Iterator[Rule]:  # noqa: ANN401
+    annotation, inner = unwrap(annotation)
+    for constraint in (*metadata, *inner):
+        yield from _constraint_rule(constraint, value, key)
+    if is_settings(annotation):
+        for name, field in annotation.model_fields.items():
+            yield from _rules(field.annotation, tuple(field.metadata), f"{value}.{name}", f"{key}.{name}", depth=depth)
+    elif typing.get_origin(annotation) is Literal:
+        allowed = typing.get_args(annotation)
+        yield Rule(key, f"contains({literal(allowed)}, {value})", f"give {listed(allowed)}")
+    elif is_tuple_of(annotation):
+        yield from _each(typing.get_args(annotation)[0], f"item{depth}", f"item{depth}", value, key, depth=depth)
+    elif typing.get_origin(annotation) is dict:
+        name_type, value_type = typing.get_args(annotation)
+        names = f"name{depth}, item{depth}"
+        yield from _each(name_type, names, f"name{depth}", value, key, depth=depth)
+        yield from _each(value_type, names, f"item{depth}", value, f"{key}.*", depth=depth)
+    elif annotation is int:
+        yield Rule(key, f"floor({value}) == {value}", "give a whole number")
+
+
+def _each(annotation: Any, names: str, item: str, value: str, key: str, *, depth: int) -> Iterator[Rule]:  # noqa: ANN401, PLR0913
+    for rule in _rules(annotation, (), item, key, depth=depth + 1):
+        yield Rule(rule.key, f"alltrue([for {names} in {value} : {rule.condition}])", rule.words)
+
+
+def _constraint_rule(constraint: object, value: str, key: str) -> Iterator[Rule]:
+    match constraint:
+        case Form(pattern=pattern, words=words):
+            yield Rule(key, f"can(regex({literal(f'^({pattern})$')}, {value}))", f"give {words}")
+        case AtLeast(mebibytes=least, words=words):
+            size = bare(mebibytes(Reference(value)))
+            yield Rule(key, f"try({size} >= {least}, true)", f"give {words}")
+        case Ge(ge=least):
+            yield Rule(key, f"{value} >= {least}", f"give at least {least}")
+        case Le(le=most):
+            yield Rule(key, f"{value} <= {most}", f"give at most {most}")
+        case MinLen(min_length=least):
+            yield Rule(key, f"length({value}) >= {least}", f"give at least {least}")
+        case MaxLen(max_length=most):
+            yield Rule(key, f"length({value}) <= {most}", f"give at most {most}")
+        case _:
+            message = f"{key}: no Terraform rule for the constraint {constraint!r}"
+            raise TypeError(message)
+
+
+def listed(allowed: Sequence[object]) -> str:
+    """Return allowed values as a person reads them: `"a", "b" or "c"`."""
+    words = [literal(value) for value in allowed] or ["nothing"]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"

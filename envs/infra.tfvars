@@ -1,0 +1,33 @@
+# L1 and L2, shared by all environments. Applied only by `atlantis apply -p infra`, with enable_infra=true.
+# Every key and its default: docs/settings.md
+
+environment = "infra"
+env_prefix  = ""
+base_domain = "example.com"
+components  = ["certificates", "dashboard", "operators"]
+
+# Give an address, and certificates come from Let's Encrypt instead of being self-signed.
+certificates = {
+  email = ""
+}
+
+quotas = {
+  prod = {
+    data       = { memory = "8Gi", storage = "100Gi" }
+    monitoring = { memory = "16Gi", storage = "200Gi" }
+  }
+  staging = {
+    data       = { memory = "2Gi", storage = "20Gi" }
+    monitoring = { memory = "5Gi", storage = "40Gi" }
+  }
+  test = {
+    data       = { memory = "2Gi", storage = "20Gi" }
+    monitoring = { memory = "5Gi", storage = "40Gi" }
+  }
+}
+
+tenants = {
+  prod    = { priority = 3000 }
+  staging = { priority = 2000 }
+  test    = { priority = 1000, protected = false }
+}

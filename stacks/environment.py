@@ -1,0 +1,44 @@
+"""The stack of one environment: L3 and L4, in two namespaces that it does not own."""
+
+from typing import Literal
+
+from constructs import Construct
+from constructs.environment import Environment
+from constructs.l3_data.postgres import Postgres, PostgresSettings
+from constructs.l3_data.redis import Redis, RedisSettings
+from constructs.l4_insight.signoz import SigNoz, SigNozSettings
+from stacks.backend import Backend
+from stacks.stack import Stack, StackSettings
+
+
+class EnvironmentSettings(StackSettings):
+    """envs/<environment>.tfvars."""
+
+    components: tuple[Literal["postgres", "redis", "signoz"], ...]
+    """Which systems the stack has. The one key that needs `make synth`: it decides what is in the stack."""
+    redis: RedisSettings = RedisSettings()
+    """Redis (L3)."""
+    postgres: PostgresSettings = PostgresSettings()
+    """Postgres (L3)."""
+    signoz: SigNozSettings = SigNozSettings()
+    """SigNoz (L4)."""
+
+
+class EnvironmentStack(Stack[EnvironmentSettings]):
+    """One environment's data and insight."""
+
+    def __init__(self, scope: Construct, *, file: EnvironmentSettings, backend: Backend) -> None:
+        environment = Environment(file.environment)
+        super().__init__(
+            scope, file=file, is_infra=False, namespace=environment.data_namespace, backend=backend
+        )
+        variables = self.variables
+        if "redis" in file.components:
+            Redis(self, "redis", environment=environment, settings=variables.redis)
+        if "postgres" in file.components:
+            Postgres(self, "postgres", environment=environment, settings=variables.postgres)
+        if "signoz" in file.components:
+            SigNoz(
+                self, "signoz", environment=environment, addresses=self.addresses, settings=variables.signoz
+            )
+        self._lock()

@@ -1,0 +1,185 @@
+"""What every stack has: its variables, their guards, its providers, its backend and its deletion lock."""
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Generic, TypeVar, cast
+
+from cdktf import TerraformElement, TerraformResource, TerraformStack, TerraformVariable, TerraformVariableValidationConfig
+from cdktf_cdktf_provider_helm.provider import HelmProvider, HelmProviderKubernetes
+from cdktf_cdktf_provider_kubernetes.config_map_v1 import ConfigMapV1, ConfigMapV1Metadata
+from cdktf_cdktf_provider_kubernetes.provider import KubernetesProvider
+from pydantic import Field, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from constructs import Construct
+from constructs.environment import DELETE_ANNOTATION, LOCK_NAME
+from constructs.reference import escape, literal, view
+from constructs.route import Addresses
+from constructs.settings import Domain, Form, Name, Prefix, Settings
+from constructs.variable import Rule, default_value, rules, terraform_type
+from constructs.versions import VERSIONS
+from stacks.backend import Backend
+
+Mirror = Annotated[
+    str, Form("(oci://[A-Za-z0-9._:/-]+|[A-Za-z0-9._/-]*)", 'a folder, an address that begins with oci://, or ""')
+]
+
+
+class StackSettings(Settings):
+    """What every tfvars file has."""
+
+    environment: Name
+    """The stack's name, the same as the file's."""
+    env_prefix: Prefix = Field(max_length=30)
+    """What the stack's host names begin with: `x-staging` gives `x-staging-signoz.<base_domain>`; may be empty."""
+    base_domain: Domain = Field(max_length=150)
+    """The domain that all host names end with."""
+    components: tuple[str, ...]
+    """Which systems the stack has. The one key that needs `make synth`: it decides what is in the stack."""
+    chart_mirror: Mirror = ""
+    """Where all published charts are, instead of their own repositories: a folder of .tgz files, or oci://..."""
+
+    @field_validator("components")
+    @classmethod
+    def _are_unique(cls, components: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(components)) != len(components):
+            message = "give each component once"
+            raise ValueError(message)
+        return components
+
+
+# A variable and the system that it configures have the same name, so the variables have a scope of their own.
+_VARIABLES = "variables"
+COMMAND_LINE_VARIABLES = ("enable_infra", "kubeconfig", "kube_context")
+
+Model = TypeVar("Model", bound=StackSettings)
+
+
+class Stack(TerraformStack, Generic[Model]):
+    """A stack that plans only with its own tfvars file, and only with the right `enable_infra`.
+
+    `file` is what the tfvars file holds at synth: it decides the structure, and nothing else. `variables` is the same
+    model with a reference in the place of every value. `pins` are rules that tie a variable to what was synthesized.
+    """
+
+    def __init__(  # noqa: PLR0913 (what the two kinds of stack differ in)
+        self,
+        scope: Construct,
+        *,
+        file: Model,
+        is_infra: bool,
+        namespace: str,
+        backend: Backend,
+        pins: Sequence[Rule] = (),
+    ) -> None:
+        super().__init__(scope, file.environment)
+        self.file = file
+        self.variables = view(type(file), "var")
+        self.addresses = Addresses(self.variables.env_prefix, self.variables.base_domain)
+        self._namespace = namespace
+        self._declarations = Construct(self, _VARIABLES)
+        self._declare_command_line(is_infra=is_infra)
+        for name, field in type(file).model_fields.items():
+            self._declare(name, field, [rule for rule in (*self._own_pins(), *pins) if rule.key == name])
+        self.add_override("terraform.backend", backend.block(file.environment, namespace))
+        self.add_override("terraform.required_version", VERSIONS.terraform.required)
+        random = {"source": "hashicorp/random", "version": VERSIONS.providers["random"]}
+        self.add_override("terraform.required_providers.random", random)
+        # What the provider's users annotate by hand to open the deletion lock is not drift.
+        KubernetesProvider(
+            self,
+            "kubernetes",
+            config_path="${var.kubeconfig}",
+            config_context="${var.kube_context}",
+            ignore_annotations=[f"^{DELETE_ANNOTATION}$"],
+        )
+        HelmProvider(
+            self,
+            "helm",
+            kubernetes=HelmProviderKubernetes(config_path="${var.kubeconfig}", config_context="${var.kube_context}"),
+        )
+
+    def _declare_command_line(self, *, is_infra: bool) -> None:
+        name = self.file.environment
+        remedy = (
+            "this is the stack infra: give -var=enable_infra=true, and only where L1 and L2 are to change"
+            if is_infra
+            else f"the stack {name} never touches L1 and L2: leave enable_infra out"
+        )
+        TerraformVariable(
+            self._declarations,
+            "enable_infra",
+            type="bool",
+            default=False,
+            nullable=False,
+            description="Whether L1 and L2 may be planned. Only on the command line, never in a tfvars file.",
+            validation=[_validation("${var.enable_infra == %s}" % str(is_infra).lower(), f"enable_infra: {remedy}.")],
+        )
+        TerraformVariable(
+            self._declarations,
+            "kubeconfig",
+            type="string",
+            nullable=False,
+            description="Path of the kubeconfig to use. Only on the command line, never in a tfvars file.",
+            validation=[
+                _validation('${var.kubeconfig != ""}', "kubeconfig: give -var=kubeconfig=<path>; it has no default.")
+            ],
+        )
+        TerraformVariable(
+            self._declarations,
+            "kube_context",
+            type="string",
+            default="",
+            nullable=False,
+            description="Context of the kubeconfig; empty: its current one. Only on the command line.",
+        )
+
+    def _own_pins(self) -> Iterator[Rule]:
+        name = self.file.environment
+        yield Rule(
+            "environment",
+            f"var.environment == {literal(name)}",
+            f"this is the stack {name}: plan it with -var-file=envs/{name}.tfvars",
+        )
+        components = ",".join(sorted(self.file.components))
+        yield Rule(
+            "components",
+            f'join(",", sort(var.components)) == {literal(components)}',
+            f"the stack was synthesized with {components or 'none'}: run make synth and commit what it writes",
+        )
+
+    def _declare(self, name: str, field: FieldInfo, pins: Sequence[Rule]) -> None:
+        default: Any = default_value(field)
+        validations = [
+            _validation(f"${{{rule.condition}}}", f"{rule.key}: {rule.words}.")
+            for rule in (*rules(field, name), *pins)
+        ]
+        TerraformVariable(
+            self._declarations,
+            name,
+            type=terraform_type(field.annotation),
+            nullable=False,
+            description=escape(" ".join((field.description or "").split())),
+            validation=validations or None,
+            **({} if default is PydanticUndefined else {"default": default}),
+        )
+
+    def _lock(self) -> None:
+        """Close the stack: one object that a destroy meets first, and that the API server keeps while it is locked."""
+        resources = [resource for resource in self.node.find_all() if isinstance(resource, TerraformResource)]
+        ConfigMapV1(
+            self,
+            LOCK_NAME,
+            metadata=ConfigMapV1Metadata(name=LOCK_NAME, namespace=self._namespace),
+            data={"purpose": f"A destroy of the stack {self.file.environment} has to delete this before all else."},
+            depends_on=cast("Any", resources),
+        )
+
+    def _allocate_logical_id(self, element: TerraformElement) -> str:
+        """Name an element after its path, without a hash: `redis_auth`, `tenancy_staging_data-quota`."""
+        parts = [part for part in element.node.path.split("/")[1:] if part not in ("this", _VARIABLES)]
+        return "_".join(parts)
+
+
+def _validation(condition: str, error_message: str) -> TerraformVariableValidationConfig:
+    return TerraformVariableValidationConfig(condition=condition, error_message=escape(error_message))

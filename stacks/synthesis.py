@@ -1,0 +1,42 @@
+"""Synthesis: from a project's files to everything that is derived from them."""
+
+import shutil
+from pathlib import Path
+
+from cdktf import App
+
+from constructs.environment import Environment
+from stacks import atlantis, documentation
+from stacks.environment import EnvironmentStack
+from stacks.infra import InfraStack
+from stacks.project import Project
+
+_LOCK_FILE = ".terraform.lock.hcl"
+
+
+def synthesize(project: Project) -> None:
+    """Write terraform/, atlantis.yaml and docs/settings.md, and remove the folders of stacks that are gone."""
+    output = project.root / project.cdktf.output
+    backend = project.cdktf.context.backend
+    app = App(outdir=str(output), context=project.cdktf.context.model_dump(mode="json", exclude_none=True))
+    environments = [Environment(name) for name in project.environments]
+    InfraStack(app, file=project.infra, environments=environments, backend=backend)
+    for settings in project.environments.values():
+        EnvironmentStack(app, file=settings, backend=backend)
+    app.synth()
+    stacks = {project.infra.environment, *project.environments}
+    for folder in (output / "stacks").iterdir():
+        if folder.name not in stacks:
+            shutil.rmtree(folder)
+        else:
+            _keep_locked(project.root / "stacks" / "providers.lock.hcl", folder / _LOCK_FILE)
+    (project.root / "atlantis.yaml").write_text(atlantis.render(project), encoding="utf-8", newline="\n")
+    (project.root / "docs" / "settings.md").write_text(documentation.render(), encoding="utf-8", newline="\n")
+
+
+def _keep_locked(source: Path, lock: Path) -> None:
+    """Give a stack its lock file. One that Terraform has added its own checksums to stays, if nothing is missing."""
+    wanted = source.read_text(encoding="utf-8")
+    found = lock.read_text(encoding="utf-8").splitlines() if lock.is_file() else []
+    if not set(wanted.splitlines()) <= set(found):
+        lock.write_text(wanted, encoding="utf-8", newline="\n")
