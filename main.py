@@ -12,7 +12,7 @@ def main() -> int:
     try:
         synthesize(load(Path(__file__).resolve().parent))
     except ProjectError as error:
-        print(*error.problems, sep="\n", file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 1
     return 0
 

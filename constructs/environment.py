@@ -1,4 +1,4 @@
-"""The names that an environment's objects have: one rule, for infra which makes the rooms and the stack that fills them."""
+"""The names of an environment's objects: one rule, for infra which makes the rooms and the stack that fills them."""
 
 from dataclasses import dataclass
 

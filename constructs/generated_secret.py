@@ -32,7 +32,7 @@ class GeneratedSecret(Construct):
     the revision. Readers take the Secret by its `name`.
     """
 
-    def __init__(  # noqa: PLR0913 (a Secret has that many properties)
+    def __init__(
         self,
         scope: Construct,
         id_: str,

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-
 from typing import Any
 
 from cdktf import ITerraformDependable, Token
@@ -47,7 +46,7 @@ API_SERVER = Flow(ANYWHERE, ports=(6443,))
 class NetworkFlow(Construct):
     """Who may call the pods with these labels (`callers`), and whom they call (`calls`). Nothing else is opened."""
 
-    def __init__(  # noqa: PLR0913 (a policy has that many properties)
+    def __init__(
         self,
         scope: Construct,
         id_: str,

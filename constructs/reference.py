@@ -15,6 +15,14 @@ class ReferenceMisuseError(TypeError):
     """Python tried to look into a value that is known at plan time only."""
 
 
+def _refuse(expression: str) -> Never:
+    message = (
+        f"{expression} is known at plan time only: Python cannot compare it, compute with it or test it. "
+        f'Let Terraform do it: expression("{{}} > 1", settings.instances)'
+    )
+    raise ReferenceMisuseError(message)
+
+
 class Reference:
     """A Terraform expression in the place of a setting's value.
 
@@ -34,11 +42,7 @@ class Reference:
     __hash__ = object.__hash__
 
     def _refuse(self, *_: object) -> Never:
-        message = (
-            f"{self.expression} is known at plan time only: Python cannot compare it, compute with it or test it. "
-            f'Let Terraform do it: expression("{{}} > 1", settings.instances)'
-        )
-        raise ReferenceMisuseError(message)
+        _refuse(self.expression)
 
     __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse
     __bool__ = __len__ = __iter__ = __contains__ = __getitem__ = __call__ = _refuse
@@ -60,14 +64,14 @@ class ReferenceMapping(Mapping[str, Any]):
         self._expression = expression
         self._model = model
 
-    def __getitem__(self, key: str) -> Settings:
+    def __getitem__(self, key: str) -> Any:  # noqa: ANN401 (an entry of the map's own model)
         return view(self._model, f'{self._expression}["{key}"]', with_defaults=True)
 
     def __iter__(self) -> Iterator[str]:
-        return Reference(self._expression)._refuse()  # noqa: SLF001 (the same refusal, the same words)
+        _refuse(self._expression)
 
-    def __len__(self) -> int:
-        return Reference(self._expression)._refuse()  # noqa: SLF001
+    def __len__(self) -> int:  # noqa: PLE0303 (it has no length: it refuses)
+        _refuse(self._expression)
 
 
 def view(model: type[Model], path: str, *, with_defaults: bool = False) -> Model:
@@ -86,7 +90,7 @@ def view(model: type[Model], path: str, *, with_defaults: bool = False) -> Model
             values[name] = Reference(f"try({child}, {literal(field.get_default(call_default_factory=True))})")
         else:
             values[name] = Reference(child)
-    return model.model_construct(**values)
+    return typing.cast("Model", model.model_construct(**values))
 
 
 def bare(value: object) -> str:
@@ -122,7 +126,7 @@ def literal(value: object) -> str:
         case Settings():
             return literal(value.model_dump())
         case _:
-            message = f"no Terraform literal for {typing.cast('object', value)!r}"
+            message = f"no Terraform literal for {value!r}"
             raise TypeError(message)
 
 
@@ -151,8 +155,7 @@ def resolve(value: object) -> Any:  # noqa: ANN401 (the shape of chart values is
 
 def number(value: float) -> float:
     """Return a number as cdktf's typed structs take it; a reference becomes a token of cdktf's own."""
-    reference = typing.cast("object", value)
-    return Token.as_number(str(reference)) if isinstance(reference, Reference) else value
+    return Token.as_number(str(value)) if isinstance(value, Reference) else value
 
 
 def text(value: object) -> str:

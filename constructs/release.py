@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -26,7 +27,7 @@ class Release(Construct):
     and a failed upgrade would leave half of two versions. `timeout` is in seconds.
     """
 
-    def __init__(  # noqa: PLR0913 (a release has that many properties)
+    def __init__(
         self,
         scope: Construct,
         id_: str,
@@ -40,6 +41,7 @@ class Release(Construct):
     ) -> None:
         super().__init__(scope, id_)
         is_local = (LOCAL_CHARTS / chart).is_dir()
+        source = _local_chart(chart) if is_local else _published_chart(chart)
         if is_local:
             # Helm sees no change in a local chart unless its version or its values change.
             values = {**values, "chartDigest": _digest(chart)}
@@ -48,7 +50,9 @@ class Release(Construct):
         self.resource = HelmRelease(
             self,
             "this",
-            **(_local_chart(chart) if is_local else _published_chart(chart)),
+            repository=source.repository,
+            chart=source.chart,
+            version=source.version,
             name=name,
             namespace=namespace,
             create_namespace=False,
@@ -62,21 +66,26 @@ class Release(Construct):
         )
 
 
-def _published_chart(name: str) -> dict[str, str]:
+@dataclass(frozen=True)
+class _Source:
+    """Where Helm finds a chart."""
+
+    repository: str | None
+    chart: str
+    version: str
+
+
+def _published_chart(name: str) -> _Source:
     chart = VERSIONS.charts[name]
     is_folder = f'{_MIRROR} != "" && !startswith({_MIRROR}, "oci://")'
-    return {
-        "repository": str(
-            expression(f'{is_folder} ? null : {_MIRROR} == "" ? {{}} : {_MIRROR}', chart.repository),
-        ),
-        "chart": str(expression(f'{is_folder} ? "${{{{{_MIRROR}}}}}/{name}-{chart.version}.tgz" : {{}}', name)),
-        "version": chart.version,
-    }
+    repository = expression(f'{is_folder} ? null : {_MIRROR} == "" ? {{}} : {_MIRROR}', chart.repository)
+    archive = f'"${{{{{_MIRROR}}}}}/{name}-{chart.version}.tgz"'
+    return _Source(str(repository), str(expression(f"{is_folder} ? {archive} : {{}}", name)), chart.version)
 
 
-def _local_chart(name: str) -> dict[str, str]:
+def _local_chart(name: str) -> _Source:
     metadata: dict[str, Any] = yaml.safe_load((LOCAL_CHARTS / name / "Chart.yaml").read_text(encoding="utf-8"))
-    return {"chart": f"${{path.module}}/../../../charts/{name}", "version": metadata["version"]}
+    return _Source(None, f"${{path.module}}/../../../charts/{name}", metadata["version"])
 
 
 def _digest(name: str) -> str:

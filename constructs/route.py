@@ -32,15 +32,13 @@ class Addresses:
 
     def host(self, service: str) -> Reference:
         """Return the host name of a service: `x-staging-signoz.example.com`, `signoz.example.com`."""
-        return expression(
-            'join(".", [join("-", compact([{}, {}])), {}])', self.env_prefix, service, self.base_domain
-        )
+        return expression('join(".", [join("-", compact([{}, {}])), {}])', self.env_prefix, service, self.base_domain)
 
 
 class Route(Construct):
     """An Ingress for the host of `service`, with a certificate of the cluster's issuer, to a port of its Service."""
 
-    def __init__(  # noqa: PLR0913 (a route has that many properties)
+    def __init__(
         self,
         scope: Construct,
         id_: str,

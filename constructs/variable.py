@@ -79,7 +79,7 @@ def _rules(annotation: Any, metadata: tuple[object, ...], value: str, key: str, 
         yield Rule(key, f"floor({value}) == {value}", "give a whole number")
 
 
-def _each(annotation: Any, names: str, item: str, value: str, key: str, *, depth: int) -> Iterator[Rule]:  # noqa: ANN401, PLR0913
+def _each(annotation: Any, names: str, item: str, value: str, key: str, *, depth: int) -> Iterator[Rule]:  # noqa: ANN401
     for rule in _rules(annotation, (), item, key, depth=depth + 1):
         yield Rule(rule.key, f"alltrue([for {names} in {value} : {rule.condition}])", rule.words)
 

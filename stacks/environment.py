@@ -3,6 +3,7 @@
 from typing import Literal
 
 from constructs import Construct
+from constructs.deletion_lock import DeletionLock
 from constructs.environment import Environment
 from constructs.l3_data.postgres import Postgres, PostgresSettings
 from constructs.l3_data.redis import Redis, RedisSettings
@@ -29,16 +30,12 @@ class EnvironmentStack(Stack[EnvironmentSettings]):
 
     def __init__(self, scope: Construct, *, file: EnvironmentSettings, backend: Backend) -> None:
         environment = Environment(file.environment)
-        super().__init__(
-            scope, file=file, is_infra=False, namespace=environment.data_namespace, backend=backend
-        )
+        super().__init__(scope, file=file, is_infra=False, namespace=environment.data_namespace, backend=backend)
         variables = self.variables
         if "redis" in file.components:
             Redis(self, "redis", environment=environment, settings=variables.redis)
         if "postgres" in file.components:
             Postgres(self, "postgres", environment=environment, settings=variables.postgres)
         if "signoz" in file.components:
-            SigNoz(
-                self, "signoz", environment=environment, addresses=self.addresses, settings=variables.signoz
-            )
-        self._lock()
+            SigNoz(self, "signoz", environment=environment, addresses=self.addresses, settings=variables.signoz)
+        DeletionLock(self, "lock", name="stack", namespace=environment.data_namespace, holds=self)

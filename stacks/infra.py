@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from typing import Literal
 
+from pydantic import Field
+
 from constructs import Construct
+from constructs.deletion_lock import DeletionLock
 from constructs.environment import Environment
 from constructs.l1_bootstrap.certificates import Certificates, CertificatesSettings
 from constructs.l2_platform.dashboard import Dashboard, DashboardSettings
@@ -27,9 +30,9 @@ class InfraSettings(StackSettings):
     """The Kubernetes dashboard."""
     operators: OperatorsSettings = OperatorsSettings()
     """The operators that environments need."""
-    quotas: dict[Name, QuotaSettings] = {}
+    quotas: dict[Name, QuotaSettings] = Field(default_factory=dict)
     """What each environment may use; an environment that is not named has the defaults."""
-    tenants: dict[Name, TenantSettings] = {}
+    tenants: dict[Name, TenantSettings] = Field(default_factory=dict)
     """What else each environment is granted; an environment that is not named has the defaults."""
 
 
@@ -87,4 +90,4 @@ class InfraStack(Stack[InfraSettings]):
                 settings=variables.dashboard,
                 depends_on=tenancy.ready,
             )
-        self._lock()
+        DeletionLock(self, "lock", name="stack", namespace=tenancy.iac.name, holds=self)

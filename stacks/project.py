@@ -29,7 +29,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class ProjectError(Exception):
-    """Files that cannot be synthesized; `problems` has one line for each thing to mend: file, key, found, what to do."""
+    """Files that cannot be synthesized; `problems` has a line for each thing to mend: file, key, found, what to do."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
@@ -110,7 +110,9 @@ def _read_tfvars(root: Path, path: Path, model: type[Model], problems: list[str]
     for key in COMMAND_LINE_VARIABLES:
         if key in values:
             del values[key]
-            problems.append(f"{name}: {key}: never in a file; remove it and give it on the command line, -var={key}=...")
+            problems.append(
+                f"{name}: {key}: never in a file; remove it and give it on the command line, -var={key}=..."
+            )
     if values.get("environment", path.stem) != path.stem:
         found = _found(values["environment"])
         problems.append(f'{name}: environment: found {found}; this file is for "{path.stem}": both must agree')
@@ -134,12 +136,14 @@ def _contradictions(project: Project) -> Iterator[str]:
     for key in ("quotas", "tenants"):
         for name in getattr(project.infra, key):
             if name not in environments:
-                yield f"envs/{INFRA}.tfvars: {key}.{name}: there is no envs/{name}.tfvars; add the file or remove the entry"
+                remedy = f"there is no envs/{name}.tfvars; add the file or remove the entry"
+                yield f"envs/{INFRA}.tfvars: {key}.{name}: {remedy}"
     for name, settings in environments.items():
         for component in settings.components:
             needed = NEEDS.get(component)
             if needed is not None and needed not in project.infra.components:
-                yield f"envs/{name}.tfvars: components: {component} needs {needed}; add it to components of envs/infra.tfvars"
+                remedy = f"{component} needs {needed}; add it to components of envs/{INFRA}.tfvars"
+                yield f"envs/{name}.tfvars: components: {remedy}"
         yield from _foreign_clients(name, settings, environments)
     yield from _clashing_prefixes(environments)
     for name in project.cdktf.context.promotion:
@@ -164,7 +168,7 @@ def _clashing_prefixes(environments: Mapping[str, EnvironmentSettings]) -> Itera
         for other in names:
             mine, theirs = environments[name].env_prefix, environments[other].env_prefix
             is_same = mine == theirs and name < other
-            is_longer = mine != theirs and theirs != "" and mine.startswith(f"{theirs}-")
+            is_longer = theirs not in (mine, "") and mine.startswith(f"{theirs}-")
             if is_same or is_longer:
                 yield (
                     f'envs/{name}.tfvars: env_prefix: found "{mine}", envs/{other}.tfvars has "{theirs}"; '

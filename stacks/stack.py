@@ -1,18 +1,17 @@
-"""What every stack has: its variables, their guards, its providers, its backend and its deletion lock."""
+"""What every stack has: its variables, their guards, its providers and its backend."""
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, Generic, TypeVar, cast
+from typing import Annotated, Any, Generic, TypeVar
 
-from cdktf import TerraformElement, TerraformResource, TerraformStack, TerraformVariable, TerraformVariableValidationConfig
+from cdktf import TerraformElement, TerraformStack, TerraformVariable, TerraformVariableValidationConfig
 from cdktf_cdktf_provider_helm.provider import HelmProvider, HelmProviderKubernetes
-from cdktf_cdktf_provider_kubernetes.config_map_v1 import ConfigMapV1, ConfigMapV1Metadata
 from cdktf_cdktf_provider_kubernetes.provider import KubernetesProvider
 from pydantic import Field, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from constructs import Construct
-from constructs.environment import DELETE_ANNOTATION, LOCK_NAME
+from constructs import Construct, Node
+from constructs.environment import DELETE_ANNOTATION
 from constructs.reference import escape, literal, view
 from constructs.route import Addresses
 from constructs.settings import Domain, Form, Name, Prefix, Settings
@@ -62,7 +61,7 @@ class Stack(TerraformStack, Generic[Model]):
     model with a reference in the place of every value. `pins` are rules that tie a variable to what was synthesized.
     """
 
-    def __init__(  # noqa: PLR0913 (what the two kinds of stack differ in)
+    def __init__(
         self,
         scope: Construct,
         *,
@@ -76,7 +75,6 @@ class Stack(TerraformStack, Generic[Model]):
         self.file = file
         self.variables = view(type(file), "var")
         self.addresses = Addresses(self.variables.env_prefix, self.variables.base_domain)
-        self._namespace = namespace
         self._declarations = Construct(self, _VARIABLES)
         self._declare_command_line(is_infra=is_infra)
         for name, field in type(file).model_fields.items():
@@ -113,7 +111,7 @@ class Stack(TerraformStack, Generic[Model]):
             default=False,
             nullable=False,
             description="Whether L1 and L2 may be planned. Only on the command line, never in a tfvars file.",
-            validation=[_validation("${var.enable_infra == %s}" % str(is_infra).lower(), f"enable_infra: {remedy}.")],
+            validation=[_validation(f"${{var.enable_infra == {literal(is_infra)}}}", f"enable_infra: {remedy}.")],
         )
         TerraformVariable(
             self._declarations,
@@ -151,8 +149,7 @@ class Stack(TerraformStack, Generic[Model]):
     def _declare(self, name: str, field: FieldInfo, pins: Sequence[Rule]) -> None:
         default: Any = default_value(field)
         validations = [
-            _validation(f"${{{rule.condition}}}", f"{rule.key}: {rule.words}.")
-            for rule in (*rules(field, name), *pins)
+            _validation(f"${{{rule.condition}}}", f"{rule.key}: {rule.words}.") for rule in (*rules(field, name), *pins)
         ]
         TerraformVariable(
             self._declarations,
@@ -164,20 +161,10 @@ class Stack(TerraformStack, Generic[Model]):
             **({} if default is PydanticUndefined else {"default": default}),
         )
 
-    def _lock(self) -> None:
-        """Close the stack: one object that a destroy meets first, and that the API server keeps while it is locked."""
-        resources = [resource for resource in self.node.find_all() if isinstance(resource, TerraformResource)]
-        ConfigMapV1(
-            self,
-            LOCK_NAME,
-            metadata=ConfigMapV1Metadata(name=LOCK_NAME, namespace=self._namespace),
-            data={"purpose": f"A destroy of the stack {self.file.environment} has to delete this before all else."},
-            depends_on=cast("Any", resources),
-        )
-
-    def _allocate_logical_id(self, element: TerraformElement) -> str:
+    def _allocate_logical_id(self, element: Node | TerraformElement) -> str:
         """Name an element after its path, without a hash: `redis_auth`, `tenancy_staging_data-quota`."""
-        parts = [part for part in element.node.path.split("/")[1:] if part not in ("this", _VARIABLES)]
+        node = element.node if isinstance(element, TerraformElement) else element
+        parts = [part for part in node.path.split("/")[1:] if part not in ("this", _VARIABLES)]
         return "_".join(parts)
 
 

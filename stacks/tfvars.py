@@ -39,8 +39,8 @@ def read(path: Path) -> dict[str, Any]:
     try:
         tree = parses_to_tree(content.decode("ascii").replace("\r\n", "\n"))
     except LarkError as error:
-        line = getattr(error, "line", None)
-        place = f"line {line}" if isinstance(line, int) and line > 0 else "end of file"
+        at = getattr(error, "line", None)
+        place = f"line {at}" if isinstance(at, int) and at > 0 else "end of file"
         message = f'{place}: not valid HCL; write settings as: name = "value"'
         raise TfvarsError(message) from error
     (body,) = tree.children
@@ -127,22 +127,21 @@ def _string(tree: Tree[Token]) -> str:
                 text = str(chars)[1:]
             case _:
                 raise _error(part, "found a template in a string; write the value itself")
+        unknown = next((found[0] for found in _ESCAPE.finditer(text) if found[3] and found[3] not in _ESCAPES), None)
+        if unknown is not None:
+            raise _error(part, f'unknown escape {unknown}; a backslash is written \\\\ and a quote \\"')
         if "\n" in text:
             raise _error(part, "found a line end in a string; close the quotes in the same line")
-        parts.append(_ESCAPE.sub(lambda found: _unescape(found, part), text))
+        parts.append(_ESCAPE.sub(_unescape, text))
     value = "".join(parts)
     if not value.isascii() or not value.replace("\n", "").replace("\t", "").isprintable():
         raise _error(tree, "found an escaped character that is not printable ASCII")
     return value
 
 
-def _unescape(found: re.Match[str], place: object) -> str:
+def _unescape(found: re.Match[str]) -> str:
     code = found[1] or found[2]
-    if code is not None:
-        return chr(min(int(code, 16), 0x10FFFF))
-    if found[3] not in _ESCAPES:
-        raise _error(place, f'unknown escape {found[0]}; a backslash is written \\\\ and a quote \\"')
-    return _ESCAPES[found[3]]
+    return _ESCAPES[found[3]] if code is None else chr(min(int(code, 16), 0x10FFFF))
 
 
 def _tree(node: object) -> Tree[Token]:

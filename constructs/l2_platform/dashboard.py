@@ -23,7 +23,7 @@ class DashboardSettings(Sized):
 class Dashboard(Construct):
     """Headlamp at `dashboard.<base_domain>`; its own ServiceAccount has no rights at all."""
 
-    def __init__(  # noqa: PLR0913 (a dashboard has that many properties)
+    def __init__(
         self,
         scope: Construct,
         id_: str,

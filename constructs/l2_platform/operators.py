@@ -23,7 +23,7 @@ class OperatorsSettings(Sized):
 class Operators(Construct):
     """CloudNativePG in `iac`; it keeps the Postgres clusters of all environments."""
 
-    def __init__(  # noqa: PLR0913 (an operator has that many properties)
+    def __init__(
         self,
         scope: Construct,
         id_: str,
@@ -47,7 +47,8 @@ class Operators(Construct):
             calls=[
                 API_SERVER,
                 Flow(
-                    Peer(pods={"cnpg.io/podRole": "instance"}, namespaces=databases), ports=(_INSTANCE_STATUS_PORT, 5432)
+                    Peer(pods={"cnpg.io/podRole": "instance"}, namespaces=databases),
+                    ports=(_INSTANCE_STATUS_PORT, 5432),
                 ),
             ],
             depends_on=depends_on,

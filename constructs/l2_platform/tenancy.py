@@ -90,7 +90,7 @@ class TenantSettings(Settings):
 class Namespace(Construct):
     """A namespace with a Pod Security level, in which nothing may talk to anything but DNS."""
 
-    def __init__(  # noqa: PLR0913 (a namespace has that many properties)
+    def __init__(
         self,
         scope: Construct,
         id_: str,
@@ -135,7 +135,7 @@ class Namespace(Construct):
 class Tenant(Construct):
     """The two rooms of one environment, their quotas and defaults, and the priority of its pods."""
 
-    def __init__(  # noqa: PLR0913 (a tenant has that many properties)
+    def __init__(
         self,
         scope: Construct,
         id_: str,

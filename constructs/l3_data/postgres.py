@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from constructs import Construct
+from constructs.deletion_lock import DeletionLock
 from constructs.endpoint import Endpoint
 from constructs.environment import Environment
 from constructs.generated_secret import GeneratedSecret, Password
@@ -17,6 +18,7 @@ from constructs.versions import VERSIONS
 _PORT = 5432
 _STATUS_PORT = 8000
 _DATABASE = "app"
+_PASSWORD_KEY = "password"  # noqa: S105 (a key's name)
 
 
 class PostgresSettings(Sized):
@@ -47,7 +49,7 @@ class Postgres(Construct):
             namespace=namespace,
             type_="kubernetes.io/basic-auth",
             plain={"username": _DATABASE},
-            passwords={"password": Password()},
+            passwords={_PASSWORD_KEY: Password()},
             revision=settings.credentials_revision,
             # CloudNativePG sets a changed password only when it is told to watch the Secret.
             labels={"cnpg.io/reload": "true"},
@@ -104,6 +106,18 @@ class Postgres(Construct):
             },
             depends_on=[auth.resource],
         )
+        DeletionLock(
+            self,
+            "lock",
+            name="postgres",
+            namespace=namespace,
+            holds=self,
+            also=["clusters.postgresql.cnpg.io/postgres"],
+        )
         self.endpoint = Endpoint(
-            host=f"postgres-rw.{namespace}.svc", port=_PORT, secret=auth.name, password_key="password", user=_DATABASE
+            host=f"postgres-rw.{namespace}.svc",
+            port=_PORT,
+            secret=auth.name,
+            password_key=_PASSWORD_KEY,
+            user=_DATABASE,
         )

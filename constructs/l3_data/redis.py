@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from constructs import Construct
+from constructs.deletion_lock import DeletionLock
 from constructs.endpoint import Endpoint
 from constructs.environment import Environment
 from constructs.generated_secret import GeneratedSecret, Password
@@ -75,12 +76,15 @@ class Redis(Construct):
                 # The rest of the memory is for the rewrite of the append-only file, which forks the server.
                 "extraConfig": f"appendonly yes\nmaxmemory {maxmemory}mb\nmaxmemory-policy {settings.eviction}\n",
                 "persistence": {"enabled": True, "size": settings.storage},
-                "podAnnotations": {"strata/credentials-revision": expression("tostring({})", settings.credentials_revision)},
+                "podAnnotations": {
+                    "strata/credentials-revision": expression("tostring({})", settings.credentials_revision)
+                },
                 "resources": settings.resources(),
                 "initContainer": {"resources": {"requests": {"cpu": "10m", "memory": "32Mi"}}},
             },
             depends_on=[auth.resource],
         )
+        DeletionLock(self, "lock", name="redis", namespace=namespace, holds=self)
         self.endpoint = Endpoint(
             host=f"{release.name}.{namespace}.svc", port=_PORT, secret=auth.name, password_key=_PASSWORD_KEY
         )

@@ -59,7 +59,7 @@ class ClickHouse(Construct):
 
     cluster = "cluster"
 
-    def __init__(  # noqa: PLR0913 (each application brings its own version, user, profile and callers)
+    def __init__(
         self,
         scope: Construct,
         id_: str,
@@ -147,7 +147,6 @@ class ClickHouse(Construct):
         self.endpoint = Endpoint(
             host=f"{name}.{namespace}.svc", port=_TCP_PORT, secret=auth.name, password_key=_PASSWORD_KEY, user=user
         )
-
 
     def _file(self, id_: str, content: Mapping[str, object]) -> str:
         """Return a configuration file, rendered by Terraform."""

@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from constructs import Construct
+from constructs.deletion_lock import DeletionLock
 from constructs.environment import Environment
 from constructs.generated_secret import GeneratedSecret, Password
 from constructs.l4_insight.clickhouse import ClickHouse, ClickHouseSettings
@@ -142,6 +143,7 @@ class SigNoz(Construct):
             addresses=addresses,
             depends_on=[release.resource],
         )
+        DeletionLock(self, "lock", name="signoz", namespace=namespace, holds=self)
         self.otlp_host = f"signoz-otel-collector.{namespace}.svc"
 
     def _open_flows(self, environment: Environment, settings: SigNozSettings) -> None:

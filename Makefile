@@ -1,0 +1,90 @@
+# Every target sets itself up: Python 3.11 or newer and make are all it takes, and Terraform or OpenTofu to plan.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+TERRAFORM ?= $(shell command -v terraform || command -v tofu || echo terraform)
+VENV := .venv
+RUN := $(VENV)/bin
+export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/pycache
+
+ENV ?= staging
+KUBECONFIG ?= $(HOME)/.kube/config
+STACK = terraform/stacks/$(ENV)
+ARGUMENTS = -var-file=../../../envs/$(ENV).tfvars -var=kubeconfig=$(abspath $(KUBECONFIG)) \
+  $(if $(filter infra,$(ENV)),-var=enable_infra=true)
+
+# What a synthesis reads, and what it writes.
+INPUTS := main.py cdktf.json versions.toml requirements.txt stacks constructs charts envs
+OUTPUTS := terraform/manifest.json terraform/stacks atlantis.yaml docs/settings.md
+FINGERPRINT = find $(INPUTS) $(OUTPUTS) -type f ! -path '*/.terraform/*' -print 2>/dev/null | LC_ALL=C sort | xargs cksum
+
+LOCK = $(RUN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 \
+  --generate-hashes --no-emit-index-url --no-header --output-file
+
+.PHONY: help synth test check lint types imports fresh bench e2e plan apply init lock snapshots clean
+
+help: ## Print the targets
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-10s %s\n", $$1, $$2}'
+
+synth: $(VENV)/synth ## Write terraform/, atlantis.yaml and docs/settings.md from envs/*.tfvars
+	@if [ "$$($(FINGERPRINT))" != "$$(cat $(VENV)/synthesized 2>/dev/null)" ]; then \
+	  rm -f $(VENV)/synthesized && $(RUN)/python -O main.py && $(FINGERPRINT) > $(VENV)/synthesized && echo "synthesized"; \
+	fi
+
+test: $(VENV)/dev ## Run all tests; those that need terraform say so
+	@$(RUN)/python -m pytest
+
+check: lint types imports test fresh ## Run everything that CI runs
+
+lint: $(VENV)/dev ## Check style: ruff
+	@$(RUN)/ruff check . && $(RUN)/ruff format --check .
+
+types: $(VENV)/dev ## Check types: mypy
+	@$(RUN)/mypy
+
+imports: $(VENV)/dev ## Check that imports go one way: import-linter
+	@$(RUN)/python tests/imports.py
+
+fresh: $(VENV)/synth ## Check that a synthesis changes nothing that is committed
+	@rm -f $(VENV)/synthesized && $(RUN)/python main.py
+	@git status --porcelain -- $(OUTPUTS) | { ! grep . ; } \
+	  || { echo "The files above are not what make synth writes: run it, and commit the result." >&2; exit 1; }
+
+bench: $(VENV)/dev ## Time a synthesis beside its eager imports and an empty app
+	@$(RUN)/python tests/bench.py
+
+e2e: $(VENV)/dev ## Apply everything to the cluster of KUBECONFIG, and destroy what may be destroyed
+	@$(RUN)/python -m pytest -m e2e -s tests/e2e
+
+plan: init ## Plan the stack ENV (staging) against the cluster of KUBECONFIG
+	$(TERRAFORM) -chdir=$(STACK) plan $(ARGUMENTS)
+
+apply: init ## Apply the stack ENV (staging) to the cluster of KUBECONFIG, after a question
+	$(TERRAFORM) -chdir=$(STACK) apply $(ARGUMENTS)
+
+init: synth
+	@test -d $(STACK) || { echo "There is no stack $(ENV): give ENV one of: $(notdir $(wildcard terraform/stacks/*))" >&2; exit 1; }
+	$(TERRAFORM) -chdir=$(STACK) init -input=false
+
+snapshots: $(VENV)/dev ## Accept the synthesized stacks as the new snapshots
+	@$(RUN)/python -m pytest --snapshot-update tests/test_snapshots.py
+
+lock: $(VENV)/dev ## Lock the versions of the Python packages again
+	$(LOCK) requirements.txt
+	$(LOCK) requirements-dev.txt --group dev --constraint requirements.txt
+
+clean: ## Remove what is derived and not committed
+	@rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Strata needs Python 3.11 or newer, $$($(PYTHON) --version) was found: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) \
+	  || { echo "Python's venv module is missing: on Debian and Ubuntu, apt install python3-venv" >&2; exit 1; }
+
+$(VENV)/synth: requirements.txt | $(VENV)/bin/python
+	@$(RUN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt && touch $@
+
+$(VENV)/dev: requirements-dev.txt $(VENV)/synth
+	@$(RUN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt && touch $@

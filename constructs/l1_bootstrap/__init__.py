@@ -1,0 +1,1 @@
+"""L1 Bootstrap: what the cluster itself is made of."""

@@ -1,0 +1,1 @@
+"""L2 Platform: what all environments stand on."""

@@ -1,0 +1,1 @@
+"""L3 Data: an environment's stores."""

@@ -1,0 +1,1 @@
+"""L4 Insight: what an environment knows about itself and its users."""
