@@ -22,7 +22,7 @@ FINGERPRINT = find $(INPUTS) $(OUTPUTS) -type f ! -path '*/.terraform/*' -print 
 LOCK = $(RUN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 \
   --generate-hashes --no-emit-index-url --no-header --output-file
 
-.PHONY: help synth test check lint types imports fresh bench e2e plan apply init lock snapshots clean
+.PHONY: help synth test check lint types imports fresh bench e2e plan apply init lock clean
 
 help: ## Print the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-10s %s\n", $$1, $$2}'
@@ -66,9 +66,6 @@ apply: init ## Apply the stack ENV (staging) to the cluster of KUBECONFIG, after
 init: synth
 	@test -d $(STACK) || { echo "There is no stack $(ENV): give ENV one of: $(notdir $(wildcard terraform/stacks/*))" >&2; exit 1; }
 	$(TERRAFORM) -chdir=$(STACK) init -input=false
-
-snapshots: $(VENV)/dev ## Accept the synthesized stacks as the new snapshots
-	@$(RUN)/python -m pytest --snapshot-update tests/test_snapshots.py
 
 lock: $(VENV)/dev ## Lock the versions of the Python packages again
 	$(LOCK) requirements.txt

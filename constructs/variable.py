@@ -9,7 +9,7 @@ from annotated_types import Ge, Le, MaxLen, MinLen
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from constructs.reference import Reference, bare, literal, mebibytes
+from constructs.reference import Reference, bare, literal, mebibytes, resolve
 from constructs.settings import AtLeast, Form, Settings, is_settings, is_tuple_of, unwrap
 
 _SCALARS: dict[object, str] = {str: "string", int: "number", bool: "bool"}
@@ -44,7 +44,7 @@ def default_value(field: FieldInfo) -> Any:  # noqa: ANN401 (a default, of the f
     if is_settings(field.annotation) and not field.is_required():
         return {}
     default = field.get_default(call_default_factory=True)
-    return default.model_dump() if isinstance(default, Settings) else default
+    return resolve(default.model_dump() if isinstance(default, Settings) else default)
 
 
 def _attribute_type(field: FieldInfo) -> str:
@@ -96,9 +96,9 @@ def _constraint_rule(constraint: object, value: str, key: str) -> Iterator[Rule]
         case Le(le=most):
             yield Rule(key, f"{value} <= {most}", f"give at most {most}")
         case MinLen(min_length=least):
-            yield Rule(key, f"length({value}) >= {least}", f"give at least {least}")
+            yield Rule(key, f"length({value}) >= {least}", f"give at least {least} characters")
         case MaxLen(max_length=most):
-            yield Rule(key, f"length({value}) <= {most}", f"give at most {most}")
+            yield Rule(key, f"length({value}) <= {most}", f"give at most {most} characters")
         case _:
             message = f"{key}: no Terraform rule for the constraint {constraint!r}"
             raise TypeError(message)

@@ -198,7 +198,7 @@ def _words(details: ErrorDetails, model: type[BaseModel]) -> str:
         case "less_than_equal":
             return f"found {found}; give at most {context['le']}"
         case "string_too_long":
-            return f"found {len(details['input'])} characters; give at most {context['max_length']}"
+            return f"found {len(details['input'])} characters; give at most {context['max_length']} characters"
         case kind if kind.endswith("_type"):
             expected = {"string": str, "int": int, "bool": bool, "tuple": tuple, "dict": dict, "model": dict}
             wanted = _TYPES[expected[kind.removesuffix("_type")]]

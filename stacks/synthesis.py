@@ -6,12 +6,14 @@ from pathlib import Path
 from cdktf import App
 
 from constructs.environment import Environment
+from constructs.versions import ROOT
 from stacks import atlantis, documentation
 from stacks.environment import EnvironmentStack
 from stacks.infra import InfraStack
 from stacks.project import Project
 
 _LOCK_FILE = ".terraform.lock.hcl"
+_PROVIDERS = ROOT / "stacks" / "providers.lock.hcl"
 
 
 def synthesize(project: Project) -> None:
@@ -29,14 +31,19 @@ def synthesize(project: Project) -> None:
         if folder.name not in stacks:
             shutil.rmtree(folder)
         else:
-            _keep_locked(project.root / "stacks" / "providers.lock.hcl", folder / _LOCK_FILE)
-    (project.root / "atlantis.yaml").write_text(atlantis.render(project), encoding="utf-8", newline="\n")
-    (project.root / "docs" / "settings.md").write_text(documentation.render(), encoding="utf-8", newline="\n")
+            _keep_locked(folder / _LOCK_FILE)
+    _write(project.root / "atlantis.yaml", atlantis.render(project))
+    _write(project.root / "docs" / "settings.md", documentation.render())
 
 
-def _keep_locked(source: Path, lock: Path) -> None:
+def _keep_locked(lock: Path) -> None:
     """Give a stack its lock file. One that Terraform has added its own checksums to stays, if nothing is missing."""
-    wanted = source.read_text(encoding="utf-8")
+    wanted = _PROVIDERS.read_text(encoding="utf-8")
     found = lock.read_text(encoding="utf-8").splitlines() if lock.is_file() else []
     if not set(wanted.splitlines()) <= set(found):
-        lock.write_text(wanted, encoding="utf-8", newline="\n")
+        _write(lock, wanted)
+
+
+def _write(path: Path, content: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content, encoding="utf-8", newline="\n")

@@ -1,0 +1,162 @@
+"""What every chart will really get: the values as Terraform evaluates them, against the chart's own schema and keys.
+
+Charts are read from the folders `$CHARTS_DIR/<chart>/` (values.yaml, and values.schema.json where there is one), or
+else asked of `helm`.
+"""
+
+import copy
+import json
+import os
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema.validators import validator_for
+
+from stacks.project import Project
+from tests.support import ROOT, Evaluate, Stack
+
+CHARTS = tomllib.loads((ROOT / "versions.toml").read_text(encoding="utf-8"))["charts"]
+# Maps whose keys are not the chart's to know, though it gives some by default.
+FREE = {"env", "podAnnotations", "resources", "securityContext"}
+
+Values = dict[str, Any]
+
+
+@pytest.fixture(scope="session")
+def charts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a folder for every published chart."""
+    if folder := os.environ.get("CHARTS_DIR"):
+        return Path(folder).resolve()
+    if os.environ.get("CI") == "true":
+        pytest.fail("CI needs the charts' files: set CHARTS_DIR")
+    helm = shutil.which("helm")
+    if helm is None:
+        pytest.skip("needs CHARTS_DIR, or helm on the PATH")
+    root = tmp_path_factory.mktemp("charts")
+    for name, chart in CHARTS.items():
+        source = chart["repository"]
+        place = [f"{source}/{name}"] if source.startswith("oci://") else [name, "--repo", source]
+        command = [helm, "pull", *place, "--version", chart["version"], "--untar", "--untardir", str(root)]
+        subprocess.run(command, check=True)  # noqa: S603
+    return root
+
+
+@pytest.fixture(scope="session")
+def releases(stacks: dict[str, Stack], project: Project, evaluate: Evaluate) -> list[tuple[str, str, Values]]:
+    """Every release of every stack: the stack, the chart's name, and its values."""
+    found = []
+    for stack_name, stack in stacks.items():
+        named = stack["resource"]["helm_release"]
+        expressions = {key: release["values"][0] for key, release in named.items()}
+        tfvars = project.root / "envs" / f"{stack_name}.tfvars"
+        values = evaluate(stack, expressions, tfvars=tfvars, enable_infra=stack_name == "infra")
+        charts = evaluate(
+            stack,
+            {key: release["chart"].replace("${path.module}/../../../", "") for key, release in named.items()},
+            tfvars=tfvars,
+            enable_infra=stack_name == "infra",
+        )
+        found += [(stack_name, charts[key].removeprefix("charts/"), yaml.safe_load(values[key])) for key in named]
+    return found
+
+
+def test_every_chart_of_versions_toml_is_in_use_and_at_hand(
+    charts: Path, releases: list[tuple[str, str, Values]]
+) -> None:
+    assert {chart for _, chart, _ in releases} == {*CHARTS, *(path.name for path in (ROOT / "charts").iterdir())}
+    for name, chart in CHARTS.items():
+        metadata = yaml.safe_load((charts / name / "Chart.yaml").read_text(encoding="utf-8"))
+        assert (metadata["name"], metadata["version"]) == (name, chart["version"])
+
+
+def test_values_are_valid_by_the_charts_schema(charts: Path, releases: list[tuple[str, str, Values]]) -> None:
+    for stack, chart, values in releases:
+        folder = _folder(charts, chart)
+        schema_file = folder / "values.schema.json"
+        if schema_file.is_file():
+            schema = json.loads(schema_file.read_text(encoding="utf-8"))
+            errors = validator_for(schema)(schema).iter_errors(_merged(_defaults(folder), values))
+            assert not [f"{stack}/{chart}: {error.json_path}: {error.message}" for error in errors]
+
+
+def test_values_name_no_key_that_the_chart_does_not_know(charts: Path, releases: list[tuple[str, str, Values]]) -> None:
+    for stack, chart, values in releases:
+        unknown = list(_unknown(values, _defaults(_folder(charts, chart))))
+        assert not unknown, f"{stack}/{chart}: {unknown}"
+
+
+def test_an_unknown_key_and_a_broken_value_would_be_seen(charts: Path) -> None:
+    defaults = _defaults(charts / "redis")
+    assert list(_unknown({"auth": {"exstingSecret": "x"}}, defaults)) == ["auth.exstingSecret"]
+    schema = json.loads((charts / "redis" / "values.schema.json").read_text(encoding="utf-8"))
+    assert not validator_for(schema)(schema).is_valid(_merged(defaults, {"replicaCount": "three"}))
+
+
+def test_values_keep_their_types_and_follow_the_tfvars(
+    releases: list[tuple[str, str, Values]], project: Project
+) -> None:
+    for stack, chart, values in releases:
+        if chart == "cluster":
+            settings = project.environments[stack].postgres
+            assert values["cluster"]["instances"] == settings.instances
+            assert values["cluster"]["enablePDB"] is (settings.instances > 1)
+            assert values["cluster"]["storage"] == {"size": settings.storage}
+        if chart == "redis":
+            assert values["podAnnotations"] == {"strata/credentials-revision": "1"}
+            assert "appendonly yes\nmaxmemory " in values["extraConfig"]
+
+
+@pytest.mark.parametrize("mirror", ["", "oci://registry.example.com/charts", "/srv/charts"])
+def test_a_mirror_takes_the_place_of_every_repository(
+    mirror: str, stacks: dict[str, Stack], project: Project, evaluate: Evaluate
+) -> None:
+    for name, stack in stacks.items():
+        releases = [release for release in stack["resource"]["helm_release"].values() if "repository" in release]
+        expressions = {
+            f"{key}{index}": f"${{jsonencode({release[key][2:-1]})}}"
+            for index, release in enumerate(releases)
+            for key in ("chart", "repository")
+        }
+        tfvars = project.root / "envs" / f"{name}.tfvars"
+        found = evaluate(stack, expressions, tfvars=tfvars, enable_infra=name == "infra", chart_mirror=mirror)
+        for index, release in enumerate(releases):
+            chart, repository = json.loads(found[f"chart{index}"]), json.loads(found[f"repository{index}"])
+            if mirror.startswith("/"):
+                assert repository is None
+                (chart,) = [key for key in CHARTS if chart == f"{mirror}/{key}-{release['version']}.tgz"]
+            else:
+                assert repository == (mirror or CHARTS[chart]["repository"])
+            assert release["version"] == CHARTS[chart]["version"]
+
+
+def _folder(charts: Path, chart: str) -> Path:
+    return ROOT / "charts" / chart if (ROOT / "charts" / chart).is_dir() else charts / chart
+
+
+def _defaults(folder: Path) -> Values:
+    defaults: Values = yaml.safe_load((folder / "values.yaml").read_text(encoding="utf-8"))
+    return defaults
+
+
+def _merged(defaults: Values, values: Values) -> Values:
+    """Helm's own way: maps are merged, all else is replaced."""
+    merged = copy.deepcopy(defaults)
+    for key, value in values.items():
+        is_map = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merged(merged[key], value) if is_map else value
+    return merged
+
+
+def _unknown(values: Values, defaults: Values, path: str = "") -> Iterator[str]:
+    for key, value in values.items():
+        place = f"{path}.{key}".lstrip(".")
+        if key not in defaults:
+            yield place
+        elif key not in FREE and isinstance(value, dict) and isinstance(defaults[key], dict) and defaults[key]:
+            yield from _unknown(value, defaults[key], place)

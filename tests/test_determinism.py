@@ -1,0 +1,59 @@
+"""Synthesis is a pure function of the repository: from any folder, in any home, under any hash seed."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT
+
+
+def synthesized(root: Path, cwd: Path, flags: list[str], **environment: str) -> dict[str, bytes]:
+    command = [sys.executable, *flags, str(root / "main.py")]
+    subprocess.run(command, cwd=cwd, env={**os.environ, **environment}, check=True)  # noqa: S603
+    files = [*(root / "terraform").rglob("*"), root / "atlantis.yaml", root / "docs" / "settings.md"]
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in files if path.is_file()}
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """What a synthesis needs, in a folder with a space in its name."""
+    root = tmp_path / "a clone"
+    root.mkdir()
+    for name in ("main.py", "cdktf.json", "versions.toml"):
+        shutil.copy(ROOT / name, root)
+    for name in ("stacks", "constructs", "charts", "envs"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return root
+
+
+def test_the_same_bytes_from_another_folder_home_hash_seed_and_with_eager_bindings(clone: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    elsewhere = {"PYTHONHASHSEED": "2", "HOME": str(home), "TZ": "Asia/Tokyo", "LC_ALL": "C"}
+    first = synthesized(clone, clone, [], PYTHONHASHSEED="1")
+    assert synthesized(clone, tmp_path, ["-O"], **elsewhere) == first
+    assert synthesized(clone, tmp_path, [], STRATA_EAGER_BINDINGS="1") == first
+    assert {name for name in first if name.endswith("cdk.tf.json")} == {
+        f"terraform/stacks/{path.stem}/cdk.tf.json" for path in (ROOT / "envs").glob("*.tfvars")
+    }
+
+
+def test_a_synthesis_leaves_no_orphan_and_keeps_what_terraform_added_to_a_lock_file(clone: Path) -> None:
+    (clone / "envs" / "passing.tfvars").write_text(
+        'environment = "passing"\nenv_prefix = "x-passing"\nbase_domain = "example.com"\ncomponents = ["redis"]\n',
+        encoding="utf-8",
+    )
+    synthesized(clone, clone, [])
+    stacks = clone / "terraform" / "stacks"
+    lock = stacks / "infra" / ".terraform.lock.hcl"
+    added = lock.read_text(encoding="utf-8").replace("  hashes = [\n", '  hashes = [\n    "h1:of-this-platform",\n', 1)
+    lock.write_text(added, encoding="utf-8")
+    assert (stacks / "passing").is_dir()
+    (clone / "envs" / "passing.tfvars").unlink()
+    synthesized(clone, clone, [])
+    assert not (stacks / "passing").exists()
+    assert lock.read_text(encoding="utf-8") == added

@@ -1,0 +1,288 @@
+"""The promises of the design, as assertions on the synthesized stacks."""
+
+import itertools
+import json
+import re
+import tomllib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from stacks.project import Project
+from tests.support import ROOT, Evaluate, Refused, Stack, resources
+
+VERSIONS = tomllib.loads((ROOT / "versions.toml").read_text(encoding="utf-8"))
+
+# All that an environment may create, and all of it namespaced. What a chart renders is held by the API server.
+NAMESPACED = {
+    "helm_release",
+    "kubernetes_config_map_v1",
+    "kubernetes_ingress_v1",
+    "kubernetes_network_policy_v1",
+    "kubernetes_secret_v1",
+    "kubernetes_service_v1",
+    "kubernetes_stateful_set_v1",
+}
+
+
+def namespace(resource: dict[str, Any]) -> str | None:
+    found = resource["namespace"] if "namespace" in resource else resource.get("metadata", {}).get("namespace")
+    assert found is None or isinstance(found, str)
+    return found
+
+
+def strings(value: object, path: str = "") -> Iterator[tuple[str, str]]:
+    match value:
+        case dict():
+            for key, item in value.items():
+                yield from strings(item, f"{path}.{key}")
+        case list():
+            for item in value:
+                yield from strings(item, path)
+        case str():
+            yield path, value
+
+
+# 1. Fail closed.
+
+
+def test_infra_plans_only_with_enable_infra(stacks: dict[str, Stack], project: Project, evaluate: Evaluate) -> None:
+    tfvars = project.root / "envs" / "infra.tfvars"
+    with pytest.raises(Refused, match="give -var=enable_infra=true"):
+        evaluate(stacks["infra"], {}, tfvars=tfvars)
+    assert evaluate(stacks["infra"], {"name": "${var.environment}"}, tfvars=tfvars, enable_infra=True)
+
+
+def test_an_environment_plans_only_without_enable_infra(
+    environment_stacks: dict[str, Stack], project: Project, evaluate: Evaluate
+) -> None:
+    for name, stack in environment_stacks.items():
+        tfvars = project.root / "envs" / f"{name}.tfvars"
+        with pytest.raises(Refused, match=f"the stack {name} never touches L1 and L2: leave enable_infra out"):
+            evaluate(stack, {}, tfvars=tfvars, enable_infra=True)
+        assert evaluate(stack, {"name": "${var.environment}"}, tfvars=tfvars) == {"name": name}
+
+
+def test_a_stack_refuses_the_tfvars_of_every_other_stack(
+    stacks: dict[str, Stack], project: Project, evaluate: Evaluate
+) -> None:
+    for name, other in itertools.permutations(stacks, 2):
+        tfvars = project.root / "envs" / f"{other}.tfvars"
+        with pytest.raises(Refused, match=f"this is the stack {name}: plan it with -var-file=envs/{name}.tfvars"):
+            evaluate(stacks[name], {}, tfvars=tfvars, enable_infra=name == "infra")
+
+
+def test_a_file_whose_components_are_not_synthesized_is_refused(
+    environment_stacks: dict[str, Stack], project: Project, evaluate: Evaluate
+) -> None:
+    for name, stack in environment_stacks.items():
+        tfvars = project.root / "envs" / f"{name}.tfvars"
+        with pytest.raises(Refused, match="run make synth"):
+            evaluate(stack, {}, tfvars=tfvars, components=["redis", "redis"])
+
+
+def test_a_quota_without_its_environment_is_refused_at_plan_too(
+    stacks: dict[str, Stack], project: Project, evaluate: Evaluate
+) -> None:
+    tfvars = project.root / "envs" / "infra.tfvars"
+    for key in ("quotas", "tenants"):
+        with pytest.raises(Refused, match=f"{key}: an entry has no envs/<name>.tfvars"):
+            evaluate(stacks["infra"], {}, tfvars=tfvars, enable_infra=True, **{key: {"nobody": {}}})
+
+
+def test_no_kubeconfig_is_ever_taken_by_default(stacks: dict[str, Stack]) -> None:
+    for stack in stacks.values():
+        assert "default" not in stack["variable"]["kubeconfig"]
+        for provider in (stack["provider"]["kubernetes"][0], stack["provider"]["helm"][0]["kubernetes"]):
+            assert provider["config_path"] == "${var.kubeconfig}"
+            assert provider["config_context"] == "${var.kube_context}"
+
+
+# 2. Isolation by suffix.
+
+
+def test_an_environment_creates_namespaced_objects_in_its_two_namespaces_only(
+    environment_stacks: dict[str, Stack],
+) -> None:
+    for name, stack in environment_stacks.items():
+        assert set(stack["resource"]) <= NAMESPACED
+        for address, resource in resources(stack).items():
+            assert namespace(resource) in {f"data-{name}", f"monitoring-{name}"}, address
+
+
+def test_no_release_makes_a_namespace(stacks: dict[str, Stack]) -> None:
+    for stack in stacks.values():
+        for release in stack["resource"]["helm_release"].values():
+            assert release["create_namespace"] is False
+
+
+def test_no_environment_speaks_of_another(environment_stacks: dict[str, Stack]) -> None:
+    for name, other in itertools.permutations(environment_stacks, 2):
+        word = re.compile(rf"(?<![a-z]){other}(?![a-z])")
+        for path, text in strings({key: environment_stacks[name][key] for key in ("resource", "locals", "terraform")}):
+            assert not word.search(text), f"{name}{path}: {text}"
+
+
+def test_environments_with_the_same_components_differ_in_their_name_only(
+    environment_stacks: dict[str, Stack], project: Project
+) -> None:
+    plain: dict[frozenset[str], str] = {}
+    for name, stack in environment_stacks.items():
+        components = frozenset(project.environments[name].components)
+        text = re.sub(
+            rf"(?<![a-z]){name}(?![a-z])", "<environment>", json.dumps({**stack, "variable": {}}, sort_keys=True)
+        )
+        assert plain.setdefault(components, text) == text
+
+
+# 4. No secret.
+
+
+def test_secrets_are_written_only_and_generated_on_the_way(stacks: dict[str, Stack]) -> None:
+    for stack in stacks.values():
+        ephemeral = stack.get("ephemeral", {}).get("random_password", {})
+        for address, secret in resources(stack).items():
+            if not address.startswith("kubernetes_secret_v1."):
+                continue
+            assert not {"data", "binary_data"} & set(secret), address
+            for value in secret["data_wo"].values():
+                found = re.fullmatch(r"\$\{ephemeral\.random_password\.([\w-]+)\.result}", value)
+                assert value == "app" or (found and found[1] in ephemeral), address
+            assert secret["data_wo_revision"] == f"${{var.{address.split('.')[1].split('_')[0]}.credentials_revision}}"
+
+
+def test_nothing_outside_a_secret_reads_an_ephemeral_value(stacks: dict[str, Stack]) -> None:
+    for stack in stacks.values():
+        for path, text in strings({**stack, "ephemeral": {}}):
+            assert "ephemeral." not in text or ".data_wo." in path, path
+
+
+def test_no_value_looks_like_a_secret(stacks: dict[str, Stack]) -> None:
+    named = re.compile(r"(password|passwd|secret|token|api_?key|private_?key|jwt)$", re.IGNORECASE)
+    shaped = re.compile(r"(?=\S*[0-9])(?=\S*[a-zA-Z])[A-Za-z0-9+/_=-]{32,}")
+    for name, stack in stacks.items():
+        for path, text in strings({**stack, "variable": {}, "//": {}}):
+            key = path.rsplit(".", 1)[-1]
+            if path.startswith((".ephemeral", ".resource")) and text.startswith("${ephemeral."):
+                continue
+            assert not (named.search(key) and text not in _SECRET_NAMES), f"{name}{path}: {text}"
+            for word in re.findall(r"\S+", text):
+                assert not shaped.fullmatch(word) or word.startswith("${"), f"{name}{path}: {text}"
+
+
+# The names of Secrets stand where their passwords would.
+_SECRET_NAMES = {
+    "redis-auth",
+    "signoz-clickhouse",
+    "cloudflare-api-token",
+    "${var.certificates.cloudflare_token_secret}",
+}
+
+
+# Versions, quotas, network, deletion.
+
+
+def test_every_version_is_exact_and_from_versions_toml(stacks: dict[str, Stack]) -> None:
+    for stack in stacks.values():
+        assert stack["terraform"]["required_version"] == VERSIONS["terraform"]["required"] == ">= 1.11"
+        providers = {key: value["version"] for key, value in stack["terraform"]["required_providers"].items()}
+        assert providers == VERSIONS["providers"]
+        for release in stack["resource"]["helm_release"].values():
+            if not release["chart"].startswith("${path.module}"):
+                assert release["version"] in {chart["version"] for chart in VERSIONS["charts"].values()}
+            assert re.fullmatch(r"v?\d+\.\d+\.\d+", release["version"])
+    for image in VERSIONS["images"].values():
+        assert re.fullmatch(r"[a-z0-9./-]+:\d[\w.-]*(@sha256:[0-9a-f]{64})?", image)
+
+
+def test_every_stack_has_a_lock_file_for_exactly_its_providers(stacks: dict[str, Stack], project: Project) -> None:
+    for name in stacks:
+        text = (project.root / "terraform" / "stacks" / name / ".terraform.lock.hcl").read_text(encoding="utf-8")
+        locked = re.findall(r'provider "registry\.terraform\.io/hashicorp/(\w+)" \{\n  version +=\s"([\d.]+)"', text)
+        assert dict(locked) == VERSIONS["providers"]
+        assert len(re.findall(r'"zh:[0-9a-f]{64}"', text)) >= 12 * len(locked)
+
+
+def test_infra_bounds_every_environment(stacks: dict[str, Stack], environment_stacks: dict[str, Stack]) -> None:
+    infra = resources(stacks["infra"])
+    for name in environment_stacks:
+        for room, level in (("data", "restricted"), ("monitoring", "baseline")):
+            prefix = f"tenancy_{name}_{room}"
+            labels = infra[f"kubernetes_namespace_v1.{prefix}"]["metadata"]["labels"]
+            assert labels["pod-security.kubernetes.io/enforce"] == level
+            assert labels["strata/environment"] == name
+            hard = infra[f"kubernetes_resource_quota_v1.{prefix}-quota"]["spec"]["hard"]
+            assert set(hard) == {"requests.cpu", "requests.memory", "limits.memory", "requests.storage", "pods"}
+            (limit,) = infra[f"kubernetes_limit_range_v1.{prefix}-defaults"]["spec"]["limit"]
+            assert set(limit["default_request"]) == {"cpu", "memory"}
+            assert set(limit["default"]) == {"memory"}
+
+
+def test_every_namespace_of_ours_denies_by_default_and_opens_dns(stacks: dict[str, Stack]) -> None:
+    infra = resources(stacks["infra"])
+    names = {r["metadata"]["name"] for a, r in infra.items() if a.startswith("kubernetes_namespace_v1.")}
+    denied = {
+        policy["metadata"]["namespace"]: policy["spec"]
+        for address, policy in infra.items()
+        if address.endswith("_default-deny")
+    }
+    assert set(denied) == names
+    for spec in denied.values():
+        assert spec["pod_selector"] == {"match_labels": {}} or spec["pod_selector"] == {}
+        assert spec["policy_types"] == ["Ingress", "Egress"]
+        assert not spec.get("ingress")
+        assert {(port["port"], port["protocol"]) for rule in spec["egress"] for port in rule["ports"]} == {
+            ("53", "UDP"),
+            ("53", "TCP"),
+        }
+
+
+def test_a_flow_always_names_its_peer(stacks: dict[str, Stack]) -> None:
+    for stack in stacks.values():
+        for address, policy in resources(stack).items():
+            if address.startswith("kubernetes_network_policy_v1."):
+                for rule in policy["spec"].get("ingress", []):
+                    assert rule["from"], address
+                    assert rule["ports"], address
+                for rule in policy["spec"].get("egress", []):
+                    assert rule["to"], address
+                    assert rule["ports"], address
+
+
+def test_the_deletion_lock_holds_every_resource_of_its_stack(stacks: dict[str, Stack]) -> None:
+    for stack in stacks.values():
+        lock = resources(stack)["kubernetes_config_map_v1.lock"]
+        assert set(lock["depends_on"]) == set(resources(stack)) - {"kubernetes_config_map_v1.lock"}
+        assert lock["metadata"]["name"] == "deletion-lock-stack"
+
+
+def test_every_store_has_a_deletion_lock_of_its_own(environment_stacks: dict[str, Stack], project: Project) -> None:
+    for name, stack in environment_stacks.items():
+        for component in project.environments[name].components:
+            lock = resources(stack)[f"kubernetes_config_map_v1.{component}_lock"]
+            held = {address for address in resources(stack) if re.match(rf"\w+\.{component}_", address)}
+            assert set(lock["depends_on"]) == held - {f"kubernetes_config_map_v1.{component}_lock"}
+
+
+def test_rooms_outlive_the_lock_that_guards_them(stacks: dict[str, Stack]) -> None:
+    for address, resource in resources(stacks["infra"]).items():
+        if re.match(r"kubernetes_namespace_v1\.tenancy_.+_(data|monitoring)$", address):
+            assert resource["depends_on"] == ["helm_release.tenancy_policies"]
+
+
+def test_host_names_begin_with_the_prefix_and_end_with_the_domain(
+    stacks: dict[str, Stack], project: Project, evaluate: Evaluate
+) -> None:
+    for name, stack in stacks.items():
+        settings = project.infra if name == "infra" else project.environments[name]
+        for address, ingress in resources(stack).items():
+            if not address.startswith("kubernetes_ingress_v1."):
+                continue
+            host = ingress["spec"]["rule"][0]["host"]
+            tfvars = project.root / "envs" / f"{name}.tfvars"
+            service = ingress["metadata"]["name"]
+            found = evaluate(stack, {"host": host}, tfvars=tfvars, enable_infra=name == "infra")["host"]
+            label = f"{settings.env_prefix}-{service}" if settings.env_prefix else service
+            assert found == f"{label}.{settings.base_domain}"
+            assert ingress["spec"]["tls"][0]["hosts"] == [host]

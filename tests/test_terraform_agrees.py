@@ -1,0 +1,379 @@
+"""One file, two readers: what Python accepts is the same value in Terraform, what Terraform refuses Python refuses."""
+
+import json
+import re
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pytest
+from annotated_types import Ge, Le
+from cdktf import App
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import Field, ValidationError
+from pydantic.fields import FieldInfo
+
+from constructs.settings import AtLeast, Form, Name, Settings, Size, Url, is_settings, is_tuple_of, unwrap
+from stacks import tfvars
+from stacks.backend import LocalBackend
+from stacks.infra import InfraSettings
+from stacks.project import Project
+from stacks.stack import COMMAND_LINE_VARIABLES, StackSettings
+from stacks.stack import Stack as SynthesizedStack
+from tests.support import Evaluate, Stack
+
+ODD = "${a} %{b} $${c} %%{d} $$ %% $ % { } \\ \" ' # // /* */ <<E , = : \n\t~ \\n \\u0041 ${ %{ }"
+# Printable ASCII, with more of what means something in HCL.
+ODD_TEXT = st.text(st.one_of(st.characters(min_codepoint=0x20, max_codepoint=0x7E), st.sampled_from('$%{}"\\\n\t')))
+
+
+class Item(Settings):
+    """An item of a map, with what no system's settings have yet."""
+
+    size: Annotated[Size, AtLeast(100)] = "1Gi"
+    """A size."""
+    url: Url = "https://example.com/%7Ba%7D?b={c}".replace("{", "(").replace("}", ")")
+    """An address."""
+    note: str = ODD
+    """Any text."""
+
+
+class Probe(StackSettings):
+    """Settings of every kind that the machinery knows, free text among them."""
+
+    components: tuple[Literal["probe"], ...]
+    """Its one system."""
+    text: str = ODD
+    """Any text, with ${a}, %{b} and \\ in its description."""
+    texts: tuple[str, ...] = (ODD, "")
+    """Any texts."""
+    sizes: tuple[Size, ...] = ("1Mi",)
+    """Sizes."""
+    number: int = 7
+    """Any number."""
+    share: Annotated[int, Field(ge=-5, le=100)] = 0
+    """A number with limits."""
+    short: str = Field(default="", max_length=5)
+    """A short text."""
+    grid: tuple[tuple[Name, ...], ...] = (("a", "b"), ())
+    """A list of lists."""
+    item: Item = Item()
+    """An item."""
+    items: dict[Name, Item] = Field(default_factory=dict)
+    """Items by name."""
+
+
+class Subject:
+    """A synthesized stack, and the model that its tfvars file must satisfy."""
+
+    def __init__(self, stack: Stack, file: StackSettings, names: tuple[str, ...]) -> None:
+        self.stack = stack
+        self.file = file
+        self.names = names
+
+    def values(self) -> st.SearchStrategy[dict[str, Any]]:
+        """Return what a file of this stack may hold."""
+        pinned = {
+            "environment": st.just(self.file.environment),
+            "components": st.permutations(self.file.components).map(tuple),
+        }
+        return _objects(type(self.file), self.names, pinned)
+
+    def accepted(self, path: Path) -> dict[str, Any] | None:
+        """Return what Python reads, or None where it refuses the file or would synthesize another stack from it."""
+        try:
+            values = tfvars.read(path)
+            model = type(self.file).model_validate(values)
+        except (tfvars.TfvarsError, ValidationError):
+            return None
+        named = {name for key in ("quotas", "tenants") for name in getattr(model, key, {})}
+        is_this_stack = (
+            model.environment == self.file.environment
+            and sorted(model.components) == sorted(self.file.components)
+            and named <= set(self.names)
+            and not set(values) & set(COMMAND_LINE_VARIABLES)
+        )
+        return model.model_dump() if is_this_stack else None
+
+    def planned(self, path: Path, evaluate: Evaluate) -> dict[str, Any]:
+        """Return what Terraform reads. Raises `Refused`."""
+        expressions = {name: f"${{var.{name}}}" for name in type(self.file).model_fields}
+        is_infra = isinstance(self.file, InfraSettings)
+        return evaluate(self.stack, expressions, tfvars=path, enable_infra=is_infra)
+
+
+@pytest.fixture(scope="module")
+def subjects(
+    project: Project, stacks: dict[str, Stack], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Subject]:
+    folder = tmp_path_factory.mktemp("probe")
+    probe = Probe(environment="probe", env_prefix="", base_domain="example.com", components=("probe",))
+    app = App(outdir=str(folder))
+    SynthesizedStack(app, file=probe, is_infra=False, namespace="probe", backend=LocalBackend(type="local"))
+    app.synth()
+    synthesized = json.loads((folder / "stacks" / "probe" / "cdk.tf.json").read_text(encoding="utf-8"))
+    names = tuple(project.environments)
+    return {
+        "staging": Subject(stacks["staging"], project.environments["staging"], names),
+        "infra": Subject(stacks["infra"], project.infra, names),
+        "probe": Subject(synthesized, probe, ("a", "b-c", "if", "null", "1")),
+    }
+
+
+# What a file may hold, and how it may be written.
+
+
+def _objects(
+    model: type[Settings], names: tuple[str, ...], pinned: Mapping[str, st.SearchStrategy[Any]]
+) -> st.SearchStrategy[dict[str, Any]]:
+    fields = model.model_fields
+    strategies = {name: pinned.get(name, _of_field(field, names)) for name, field in fields.items()}
+    return st.fixed_dictionaries(
+        {name: strategy for name, strategy in strategies.items() if fields[name].is_required()},
+        optional={name: strategy for name, strategy in strategies.items() if not fields[name].is_required()},
+    )
+
+
+def _of_field(field: FieldInfo, names: tuple[str, ...]) -> st.SearchStrategy[Any]:
+    return _of_type(field.annotation, tuple(field.metadata), names)
+
+
+def _of_type(annotation: Any, metadata: tuple[Any, ...], names: tuple[str, ...]) -> st.SearchStrategy[Any]:  # noqa: ANN401
+    annotation, inner = unwrap(annotation)
+    constraints = (*inner, *metadata)
+    if is_settings(annotation):
+        return _objects(annotation, names, {})
+    if typing.get_origin(annotation) is Literal:
+        return st.sampled_from(typing.get_args(annotation))
+    if is_tuple_of(annotation):
+        return st.lists(_of_type(typing.get_args(annotation)[0], (), names), max_size=3).map(tuple)
+    if typing.get_origin(annotation) is dict:
+        return st.dictionaries(st.sampled_from(names), _of_type(typing.get_args(annotation)[1], (), names), max_size=3)
+    if annotation is bool:
+        return st.booleans()
+    if annotation is int:
+        least = next((int(str(limit.ge)) for limit in constraints if isinstance(limit, Ge)), -(10**15) + 1)
+        most = next((int(str(limit.le)) for limit in constraints if isinstance(limit, Le)), 10**15 - 1)
+        return st.integers(least, most)
+    return _texts(constraints)
+
+
+def _texts(constraints: tuple[Any, ...]) -> st.SearchStrategy[str]:
+    form = next((constraint for constraint in constraints if isinstance(constraint, Form)), None)
+    texts = ODD_TEXT if form is None else st.from_regex(re.compile(form.pattern, re.ASCII), fullmatch=True)
+    most = min((constraint.max_length for constraint in constraints if hasattr(constraint, "max_length")), default=200)
+    least = max((constraint.mebibytes for constraint in constraints if isinstance(constraint, AtLeast)), default=0)
+    return texts.filter(lambda text: len(text) <= most).filter(lambda text: not least or _mebibytes(text) >= least)
+
+
+def _mebibytes(size: str) -> int:
+    return int(size[:-2]) * {"Mi": 1, "Gi": 1024, "Ti": 1048576}[size[-2:]]
+
+
+_GAPS = st.sampled_from(["", " ", "  ", "\t", ' /* , } = " */ ', "/**/"])
+_ENDS = st.sampled_from(["\n", "\n\n", ' # a = "b", ${c}\n', " // }\n\t", "\n/* d = 1\n */\n", "\r\n"])
+_IDENTIFIER = re.compile("[A-Za-z_][A-Za-z0-9_-]*")
+
+
+@st.composite
+def files(draw: st.DrawFn, values: Mapping[str, Any]) -> str:
+    """Return a tfvars file that holds the values, written as nobody would but everybody may."""
+    written = [draw(_ENDS)] if draw(st.booleans()) else []
+    for key in draw(st.permutations(list(values))):
+        written += [key, draw(_GAPS), "=", draw(_GAPS), draw(_written(values[key])), draw(_GAPS), draw(_ENDS)]
+    text = "".join(written)
+    text = text if draw(st.booleans()) else text.rstrip("\r\n")
+    return text.replace("\r\n", "\n").replace("\n", "\r\n") if draw(st.booleans()) else text
+
+
+@st.composite
+def _written(draw: st.DrawFn, value: object) -> str:
+    match value:
+        case bool() | None:
+            return json.dumps(value)
+        case int():
+            sign, digits = ("-" if value < 0 else ""), str(abs(value))
+            return f"{sign}{draw(st.sampled_from(['', '', '00']))}{digits}"
+        case str():
+            return draw(_quoted(value))
+        case tuple() | list():
+            space = st.one_of(_GAPS, _ENDS)
+            items = [f"{draw(space)}{draw(_written(item))}{draw(space)}" for item in value]
+            comma = draw(st.sampled_from(["", ","])) if items else ""
+            return f"[{','.join(items)}{comma}{draw(space)}]"
+        case dict():
+            return draw(_object(value))
+        case _:
+            return str(value)
+
+
+@st.composite
+def _object(draw: st.DrawFn, value: Mapping[str, object]) -> str:
+    written = ["{", draw(st.one_of(_GAPS, _ENDS))]
+    keys = draw(st.permutations(list(value)))
+    for key in keys:
+        is_bare = _IDENTIFIER.fullmatch(key) and key not in ("null", "true", "false") and draw(st.booleans())
+        name = key if is_bare else draw(_quoted(key))
+        written += [
+            name,
+            draw(_GAPS),
+            draw(st.sampled_from("=:")),
+            draw(_GAPS),
+            draw(_written(value[key])),
+            draw(_GAPS),
+        ]
+        ends = [_ENDS, st.builds("{},{}{}".format, _GAPS, _GAPS, st.one_of(st.just(""), _ENDS))]
+        written.append(draw(st.one_of(*ends, *([st.just("")] if key == keys[-1] else []))))
+    return "".join([*written, "}"])
+
+
+@st.composite
+def _quoted(draw: st.DrawFn, text: str) -> str:
+    start = draw(st.integers(0, len(text)))
+    end = draw(st.integers(start, len(text)))
+    code = draw(st.sampled_from(["\\u{:04x}", "\\u{:04X}", "\\U{:08x}"]))
+    coded = "".join(code.format(ord(char)) for char in text[start:end])
+    return f'"{_escaped(text[:start])}{coded}{_escaped(text[end:])}"'
+
+
+def _escaped(text: str) -> str:
+    short = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t"}
+    text = "".join(short.get(char, char) for char in text)
+    return re.sub(r"([$%])\{", r"\1\\u007b", text)
+
+
+# What may be broken in it.
+
+_WRONG = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-10, 10),
+    st.integers(-(10**30), 10**30),
+    st.integers().map(str),
+    st.sampled_from(
+        ["1.0", "1.5", "1e2", "-0", "0x10", "1_000", "1e-3", "0.1", "(1)", "1 + 1", "var.a", "a", "true ? 1 : 2"]
+    ),
+    st.sampled_from(
+        ["", "0Mi", "1Gb", "0m", "63Mi", "-", "a-", "x--y", "A", "a.b", "http://a", "a@b", "a@b.c\n", "1Gi\n"]
+    ),
+    ODD_TEXT,
+    st.lists(st.sampled_from(["a", "A", 1, "redis"]), max_size=2),
+    st.dictionaries(
+        st.sampled_from(["a", "memory", "pods", "x y", "for", "for_each"]), st.sampled_from([1, "1Gi", "a"]), max_size=2
+    ),
+)
+_SNIPPETS = st.sampled_from(
+    [
+        *"\"\\\n\r\t ,=:{}[]()#/$%-+.!?~<>*0eE_;`'", "${", "$${", "%{", "%%{", "$$${", "$${}", "%%{}", '$${"}', '$${\\"}',
+        "//", "/*", "*/", "/**/", "<<E\nE\n", "<<-E", "null", "true", "for", "if", "in", "...", "=>", "==", "::",
+        "\\n", "\\r", "\\u", "\\u0041", "\\u0000", "\\u00e9", "\\U00000041", "\\U00110000", "\\x41", "\\$", "\\%", '\\"',
+        "e5", ".0", "-1", "a = 1", 'a = "b"', "a {}\n", "\r\n", "\r", "\x00", "\x0c", "\u00a0", "\u00e9", "\ufeff", "\u2028",
+    ]
+)  # fmt: skip
+
+
+@st.composite
+def broken(draw: st.DrawFn, values: dict[str, Any]) -> str:
+    """Return a tfvars file with one random break: of a value, of the text, or of both."""
+    kind = draw(st.sampled_from(["value", "text", "text", "both"]))
+    if kind != "text":
+        values = draw(_broken_value(values))
+    text = draw(files(values))
+    return text if kind == "value" else draw(_broken_text(text))
+
+
+@st.composite
+def _broken_value(draw: st.DrawFn, values: dict[str, Any]) -> dict[str, Any]:
+    path = draw(st.sampled_from(list(_paths(values))))
+    copy: dict[str, Any] = json.loads(json.dumps(values))
+    at: Any = copy
+    for part in path[:-1]:
+        at = at[part]
+    match draw(st.sampled_from(["wrong", "wrong", "remove", "add"])):
+        case "remove":
+            del at[path[-1]]
+        case "add" if isinstance(at, dict):
+            at[draw(st.sampled_from(["memori", "a", "kubeconfig"]))] = draw(_WRONG)
+        case _:
+            at[path[-1]] = _Raw(wrong) if _is_raw(wrong := draw(_WRONG)) and draw(st.booleans()) else wrong
+    return copy
+
+
+class _Raw:
+    """Text that is written without quotes."""
+
+    def __init__(self, text: object) -> None:
+        self._text = str(text)
+
+    def __str__(self) -> str:
+        return self._text
+
+
+def _is_raw(value: object) -> bool:
+    return isinstance(value, str)
+
+
+@st.composite
+def _broken_text(draw: st.DrawFn, text: str) -> str:
+    start = draw(st.integers(0, len(text)))
+    end = min(len(text), start + draw(st.sampled_from([0, 0, 0, 1, 1, 2, 5])))
+    kept = draw(st.sampled_from(["", "", text[start : start + 30]]))
+    return f"{text[:start]}{draw(st.one_of(st.just(''), _SNIPPETS))}{kept}{text[end:]}"
+
+
+def _paths(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    parts: list[tuple[str | int, object]] = []
+    if isinstance(value, dict):
+        parts = list(value.items())
+    elif isinstance(value, tuple):
+        parts = list(enumerate(value))
+    for part, inner in parts:
+        yield (*path, part)
+        yield from _paths(inner, (*path, part))
+
+
+def listed(value: object) -> Any:  # noqa: ANN401 (as JSON has it)
+    """Return a value with its tuples as lists."""
+    return json.loads(json.dumps(value))
+
+
+SUBJECTS = ["staging", "infra", "probe"]
+FEW = settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None)
+
+
+@pytest.mark.parametrize("name", SUBJECTS)
+@FEW
+@given(data=st.data())
+def test_what_is_valid_is_the_same_value_in_both(
+    name: str,
+    data: st.DataObject,
+    subjects: dict[str, Subject],
+    evaluate: Evaluate,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    subject = subjects[name]
+    values = data.draw(subject.values())
+    path = tmp_path_factory.mktemp("valid") / f"{name}.tfvars"
+    path.write_bytes(data.draw(files(values)).encode())
+    assert tfvars.read(path) == values
+    assert subject.planned(path, evaluate) == listed(subject.accepted(path))
+
+
+@pytest.mark.parametrize("name", SUBJECTS)
+@settings(FEW, max_examples=100)
+@given(data=st.data())
+def test_what_is_broken_and_still_accepted_is_the_same_value_in_terraform(
+    name: str,
+    data: st.DataObject,
+    subjects: dict[str, Subject],
+    evaluate: Evaluate,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    subject = subjects[name]
+    path = tmp_path_factory.mktemp("broken") / f"{name}.tfvars"
+    path.write_bytes(data.draw(broken(data.draw(subject.values()))).encode())
+    accepted = subject.accepted(path)
+    if accepted is not None:
+        assert subject.planned(path, evaluate) == listed(accepted)
