@@ -160,4 +160,4 @@ def number(value: float) -> float:
 
 def text(value: object) -> str:
     """Return a value as cdktf's typed structs take a string; a reference becomes its template."""
-    return str(value)
+    return literal(value) if isinstance(value, bool) else str(value)

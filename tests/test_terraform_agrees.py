@@ -172,6 +172,7 @@ def _mebibytes(size: str) -> int:
     return int(size[:-2]) * {"Mi": 1, "Gi": 1024, "Ti": 1048576}[size[-2:]]
 
 
+_BLANKS = st.sampled_from(["", " ", "  ", "\t"])
 _GAPS = st.sampled_from(["", " ", "  ", "\t", ' /* , } = " */ ', "/**/"])
 _ENDS = st.sampled_from(["\n", "\n\n", ' # a = "b", ${c}\n', " // }\n\t", "\n/* d = 1\n */\n", "\r\n"])
 _IDENTIFIER = re.compile("[A-Za-z_][A-Za-z0-9_-]*")
@@ -182,7 +183,7 @@ def files(draw: st.DrawFn, values: Mapping[str, Any]) -> str:
     """Return a tfvars file that holds the values, written as nobody would but everybody may."""
     written = [draw(_ENDS)] if draw(st.booleans()) else []
     for key in draw(st.permutations(list(values))):
-        written += [key, draw(_GAPS), "=", draw(_GAPS), draw(_written(values[key])), draw(_GAPS), draw(_ENDS)]
+        written += [key, draw(_BLANKS), "=", draw(_BLANKS), draw(_written(values[key])), draw(_GAPS), draw(_ENDS)]
     text = "".join(written)
     text = text if draw(st.booleans()) else text.rstrip("\r\n")
     return text.replace("\r\n", "\n").replace("\n", "\r\n") if draw(st.booleans()) else text
@@ -218,9 +219,9 @@ def _object(draw: st.DrawFn, value: Mapping[str, object]) -> str:
         name = key if is_bare else draw(_quoted(key))
         written += [
             name,
-            draw(_GAPS),
+            draw(_BLANKS),
             draw(st.sampled_from("=:")),
-            draw(_GAPS),
+            draw(_BLANKS),
             draw(_written(value[key])),
             draw(_GAPS),
         ]

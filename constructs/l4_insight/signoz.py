@@ -123,6 +123,7 @@ class SigNoz(Construct):
                         "signoz_statsreporter_enabled": "false",
                     },
                 },
+                "telemetryStoreMigrator": {"resources": settings.collector.resources()},
                 "otelCollector": {
                     "priorityClassName": environment.priority_class,
                     "podAnnotations": revision,

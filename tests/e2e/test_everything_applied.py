@@ -1,0 +1,319 @@
+"""Everything applied to a real API server, and the promises tried on it: `make e2e`.
+
+`KUBECONFIG` names a cluster that has no Strata yet, `CHART_MIRROR` (optional) where the charts are. With
+`TF_CLI_CONFIG_FILE` set, providers come from a mirror of your own, and the lock files with the registry's checksums are
+left out. The tests run in their order, from the first apply to the last destroy.
+
+Nodes that are simulated by kwok run no webhook, so there the failure policy of webhooks is set to `Ignore`.
+"""
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import ROOT
+
+pytestmark = pytest.mark.e2e
+
+KUBECONFIG = os.environ.get("KUBECONFIG", "")
+CLUSTER_SCOPED = (
+    "clusterroles,clusterrolebindings,customresourcedefinitions,namespaces,priorityclasses,storageclasses,ingressclasses,"
+    "validatingwebhookconfigurations,mutatingwebhookconfigurations,validatingadmissionpolicies"
+)
+NOISE = {"events", "events.events.k8s.io", "leases.coordination.k8s.io"}
+EMPTY, CHANGES = 0, 2
+
+
+def kubectl(*arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+    command = ["kubectl", f"--kubeconfig={KUBECONFIG}", *arguments]
+    return subprocess.run(command, input=text, capture_output=True, text=True, check=False)  # noqa: S603
+
+
+def objects(*arguments: str) -> list[dict[str, Any]]:
+    found = kubectl("get", *arguments, "--output=json")
+    assert found.returncode == 0, found.stderr
+    items: list[dict[str, Any]] = json.loads(found.stdout)["items"]
+    return items
+
+
+def unlock(kind: str, name: str, namespace: str | None = None) -> None:
+    place = [f"--namespace={namespace}"] if namespace else []
+    done = kubectl("annotate", kind, name, *place, f"strata/delete={name}", "--overwrite")
+    assert done.returncode == 0, done.stderr
+
+
+class Workspace:
+    """A copy of the repository in which Terraform may work."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        for name in ("main.py", "cdktf.json", "versions.toml"):
+            shutil.copy(ROOT / name, root)
+        for name in ("stacks", "constructs", "charts", "envs", "terraform"):
+            ignored = shutil.ignore_patterns("__pycache__", ".terraform")
+            shutil.copytree(ROOT / name, root / name, ignore=ignored)
+
+    def terraform(self, stack: str, *arguments: str, tfvars: str | None = None) -> subprocess.CompletedProcess[str]:
+        folder = self.root / "terraform" / "stacks" / stack
+        if "TF_CLI_CONFIG_FILE" in os.environ:
+            (folder / ".terraform.lock.hcl").unlink(missing_ok=True)
+        self._run(folder, "init", "-input=false", "-no-color", check=True)
+        command, *rest = arguments
+        mirror = os.environ.get("CHART_MIRROR")
+        variables = [f"-var-file={self.root / 'envs' / f'{tfvars or stack}.tfvars'}", f"-var=kubeconfig={KUBECONFIG}"]
+        variables += [f"-var=chart_mirror={mirror}"] if mirror else []
+        variables += ["-var=enable_infra=true"] if stack == "infra" and "-var=enable_infra=false" not in rest else []
+        return self._run(folder, command, "-input=false", "-no-color", *variables, *rest)
+
+    def apply(self, stack: str, *arguments: str) -> None:
+        done = self.terraform(stack, "apply", "-auto-approve", *arguments)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+
+    def destroy(self, stack: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self.terraform(stack, "destroy", "-auto-approve", *arguments)
+
+    def plan(self, stack: str) -> int:
+        done = self.terraform(stack, "plan", "-detailed-exitcode")
+        assert done.returncode in (EMPTY, CHANGES), done.stderr
+        return done.returncode
+
+    def synthesize(self) -> None:
+        subprocess.run([sys.executable, str(self.root / "main.py")], check=True)  # noqa: S603
+
+    @staticmethod
+    def _run(folder: Path, *arguments: str, check: bool = False) -> subprocess.CompletedProcess[str]:
+        terraform = shutil.which("terraform") or "tofu"
+        return subprocess.run([terraform, *arguments], cwd=folder, capture_output=True, text=True, check=check)  # noqa: S603
+
+
+def simulate(stop: threading.Event) -> None:
+    """Do for simulated nodes what their missing parts would do: answer webhooks, and become ready."""
+    kubectl("taint", "nodes", "--all", "node.kubernetes.io/not-ready-")
+    while not stop.wait(0.2):
+        for kind in ("validatingwebhookconfigurations", "mutatingwebhookconfigurations"):
+            for item in json.loads(kubectl("get", kind, "--output=json").stdout or '{"items": []}')["items"]:
+                patch = [
+                    {"op": "replace", "path": f"/webhooks/{index}/{field}", "value": value}
+                    for index, webhook in enumerate(item["webhooks"])
+                    if webhook["failurePolicy"] != "Ignore"
+                    for field, value in (("failurePolicy", "Ignore"), ("timeoutSeconds", 1))
+                ]
+                if patch:
+                    kubectl("patch", kind, item["metadata"]["name"], "--type=json", f"--patch={json.dumps(patch)}")
+
+
+@pytest.fixture(scope="module")
+def names() -> list[str]:
+    """The environments, staging and prod among them."""
+    return sorted(path.stem for path in (ROOT / "envs").glob("*.tfvars") if path.stem != "infra")
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    """A workspace in which infra is applied."""
+    assert KUBECONFIG, "set KUBECONFIG to the cluster that may be used"
+    assert kubectl("get", "namespace", "iac").returncode != 0, "this cluster has Strata already: give another one"
+    stop = threading.Event()
+    thread = threading.Thread(target=simulate, args=(stop,), daemon=True)
+    if any("kwok.x-k8s.io/node" in node["metadata"].get("annotations", {}) for node in objects("nodes")):
+        thread.start()
+    workspace = Workspace(tmp_path_factory.mktemp("workspace"))
+    workspace.apply("infra")
+    yield workspace
+    stop.set()
+
+
+def cluster_scoped() -> set[tuple[str, str]]:
+    return {(item["kind"], item["metadata"]["name"]) for item in objects(CLUSTER_SCOPED)}
+
+
+def namespaced() -> set[tuple[str, str, str]]:
+    kinds = kubectl("api-resources", "--namespaced", "--verbs=list", "--output=name").stdout.split()
+    items = objects(",".join(sorted(set(kinds) - NOISE)), "--all-namespaces")
+    return {(item["kind"], item["metadata"]["namespace"], item["metadata"]["name"]) for item in items}
+
+
+def test_an_environment_creates_objects_in_its_two_namespaces_and_nowhere_else(
+    workspace: Workspace, names: list[str]
+) -> None:
+    for name in names:
+        shared, before = cluster_scoped(), namespaced()
+        workspace.apply(name)
+        assert cluster_scoped() == shared
+        created = {namespace for _, namespace, _ in namespaced() - before}
+        assert created == {f"data-{name}", f"monitoring-{name}"}
+        assert before <= namespaced()
+
+
+def test_a_second_plan_of_every_stack_is_empty(workspace: Workspace, names: list[str]) -> None:
+    assert {stack: workspace.plan(stack) for stack in ("infra", *names)} == dict.fromkeys(("infra", *names), EMPTY)
+
+
+def test_all_pods_run_with_the_priority_of_their_environment(workspace: Workspace, names: list[str]) -> None:
+    assert workspace
+    for name in names:
+        for namespace in (f"data-{name}", f"monitoring-{name}"):
+            pods = objects("pods", f"--namespace={namespace}")
+            assert pods
+            for pod in pods:
+                assert pod["status"]["phase"] in ("Running", "Succeeded"), pod["metadata"]["name"]
+                if pod["metadata"].get("ownerReferences", [{}])[0].get("kind") != "Job":
+                    assert pod["spec"]["priorityClassName"] == f"environment-{name}", pod["metadata"]["name"]
+
+
+def test_the_policies_type_check(workspace: Workspace) -> None:
+    assert workspace
+    for policy in objects("validatingadmissionpolicies"):
+        assert policy["status"]["typeChecking"] == {}, policy["metadata"]["name"]
+
+
+def test_the_wrong_tfvars_and_a_missing_enable_infra_change_nothing(workspace: Workspace) -> None:
+    wrong = workspace.terraform("prod", "apply", "-auto-approve", tfvars="staging")
+    assert wrong.returncode == 1
+    assert "this is the stack prod" in " ".join(wrong.stderr.split())
+    missing = workspace.terraform("infra", "apply", "-auto-approve", "-var=enable_infra=false")
+    assert missing.returncode == 1
+    assert "give -var=enable_infra=true" in " ".join(missing.stderr.split())
+    assert workspace.plan("prod") == workspace.plan("infra") == workspace.plan("staging") == EMPTY
+
+
+def test_no_generated_secret_is_in_a_state_or_a_plan(workspace: Workspace, names: list[str]) -> None:
+    written = [path.read_text(encoding="utf-8") for path in (workspace.root / ".state").iterdir()]
+    written += [workspace.terraform(name, "plan").stdout for name in names]
+    for name, secret in (("data", "redis-auth"), ("data", "postgres-app"), ("monitoring", "signoz-admin")):
+        for environment in names:
+            found = json.loads(kubectl("get", "secret", secret, f"--namespace={name}-{environment}", "-ojson").stdout)
+            values = [base64.b64decode(value).decode() for value in found["data"].values()]
+            passwords = [value for value in values if len(value) >= 24]
+            assert passwords
+            for password in passwords:
+                for text in written:
+                    assert password not in text
+                    assert base64.b64encode(password.encode()).decode() not in text
+
+
+def test_a_bumped_revision_rotates_one_secret_and_nothing_else(workspace: Workspace) -> None:
+    def passwords() -> dict[str, str]:
+        secrets = objects("secrets", "--namespace=data-staging", "--field-selector=type!=helm.sh/release.v1")
+        return {secret["metadata"]["name"]: json.dumps(secret["data"]) for secret in secrets}
+
+    before = passwords()
+    tfvars = workspace.root / "envs" / "staging.tfvars"
+    text = tfvars.read_text(encoding="utf-8")
+    tfvars.write_text(text.replace("redis = {", "redis = {\n  credentials_revision = 2"), encoding="utf-8")
+    workspace.apply("staging")
+    after = passwords()
+    assert {name for name in before if before[name] != after[name]} == {"redis-auth"}
+    (pod,) = objects("pods", "--namespace=data-staging", "--selector=app.kubernetes.io/name=redis")
+    assert pod["metadata"]["annotations"]["strata/credentials-revision"] == "2"
+    assert workspace.plan("staging") == EMPTY
+
+
+def test_a_quota_refuses_the_pod_that_is_too_much(workspace: Workspace) -> None:
+    assert workspace
+    resources = {"requests": {"cpu": "10m", "memory": "100Gi"}, "limits": {"memory": "100Gi"}}
+    context = {
+        "allowPrivilegeEscalation": False,
+        "runAsNonRoot": True,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    container = {"name": "greedy", "image": "greedy:1", "resources": resources, "securityContext": context}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "greedy"}, "spec": {"containers": [container]}}
+    refused = kubectl("create", "--namespace=data-staging", "--filename=-", text=json.dumps(pod))
+    assert "exceeded quota: environment" in refused.stderr
+    container["securityContext"] = {}
+    refused = kubectl("create", "--namespace=data-staging", "--filename=-", text=json.dumps(pod))
+    assert 'violates PodSecurity "restricted' in refused.stderr
+
+
+def test_what_holds_data_is_deleted_by_nobody_who_does_not_name_it(workspace: Workspace) -> None:
+    for arguments in (
+        ("persistentvolumeclaims", "--all", "--namespace=data-staging"),
+        ("clusters.postgresql.cnpg.io", "postgres", "--namespace=data-staging"),
+        ("namespaces", "data-staging"),
+        ("configmaps", "deletion-lock-stack", "--namespace=data-staging"),
+    ):
+        refused = kubectl("delete", *arguments, "--wait=false")
+        assert refused.returncode != 0
+        assert f"is protected. To delete it for good: kubectl annotate {arguments[0]}" in refused.stderr
+    assert (
+        kubectl("delete", "configmap", "redis-config", "--namespace=data-staging", "--dry-run=server").returncode == 0
+    )
+    assert workspace.plan("staging") == EMPTY
+
+
+def test_a_destroy_of_a_protected_stack_is_refused_says_how_and_changes_nothing(workspace: Workspace) -> None:
+    for stack in ("staging", "infra"):
+        refused = workspace.destroy(stack)
+        assert refused.returncode == 1
+        assert "kubectl annotate configmaps deletion-lock-stack" in " ".join(refused.stderr.split())
+    assert workspace.plan("staging") == workspace.plan("infra") == EMPTY
+
+
+def test_a_component_that_leaves_is_refused_before_its_release_is_touched(workspace: Workspace) -> None:
+    tfvars = workspace.root / "envs" / "staging.tfvars"
+    text = tfvars.read_text(encoding="utf-8")
+    tfvars.write_text(text.replace('"postgres", ', ""), encoding="utf-8")
+    stale = workspace.terraform("staging", "apply", "-auto-approve")
+    assert "run make synth" in " ".join(stale.stderr.split())
+    workspace.synthesize()
+    refused = workspace.terraform("staging", "apply", "-auto-approve")
+    assert refused.returncode == 1
+    words = " ".join(refused.stderr.split())
+    assert "kubectl annotate configmaps deletion-lock-postgres --namespace=data-staging" in words
+    assert "&& kubectl annotate clusters.postgresql.cnpg.io postgres --namespace=data-staging" in words
+    tfvars.write_text(text, encoding="utf-8")
+    workspace.synthesize()
+    assert workspace.plan("staging") == EMPTY
+
+
+def test_an_environment_is_a_file(workspace: Workspace) -> None:
+    text = (workspace.root / "envs" / "staging.tfvars").read_text(encoding="utf-8")
+    feature = workspace.root / "envs" / "feature.tfvars"
+    feature.write_text(text.replace('"staging"', '"feature"').replace("x-staging", "x-feature"), encoding="utf-8")
+    workspace.synthesize()
+    workspace.apply("infra")
+    workspace.apply("feature")
+    assert workspace.plan("feature") == workspace.plan("staging") == EMPTY
+    assert kubectl("get", "statefulset", "redis", "--namespace=data-feature").returncode == 0
+
+
+def test_an_environment_that_is_not_protected_is_destroyed_and_the_others_stay(workspace: Workspace) -> None:
+    gone = workspace.destroy("test")
+    assert gone.returncode == 0, gone.stderr
+    assert not objects("statefulsets", "--namespace=data-test")
+    assert workspace.plan("prod") == workspace.plan("staging") == EMPTY
+
+
+def test_a_protected_environment_is_destroyed_when_each_thing_is_named_and_prod_stays(workspace: Workspace) -> None:
+    for stack in ("staging", "feature"):
+        for lock in ("stack", "redis", "postgres"):
+            unlock("configmap", f"deletion-lock-{lock}", f"data-{stack}")
+        unlock("configmap", "deletion-lock-signoz", f"monitoring-{stack}")
+        unlock("clusters.postgresql.cnpg.io", "postgres", f"data-{stack}")
+        gone = workspace.destroy(stack)
+        assert gone.returncode == 0, gone.stderr
+        assert {claim["metadata"]["name"] for claim in objects("pvc", f"--namespace=data-{stack}")} == {"data-redis-0"}
+    assert workspace.plan("prod") == EMPTY
+
+
+def test_infra_is_destroyed_and_applied_again_and_prod_finds_its_data(workspace: Workspace, names: list[str]) -> None:
+    claims = {claim["metadata"]["uid"] for claim in objects("pvc", "--namespace=data-prod")}
+    unlock("configmap", "deletion-lock-stack", "iac")
+    refused = workspace.destroy("infra")
+    assert refused.returncode == 1
+    assert "kubectl annotate namespaces" in " ".join(refused.stderr.split())
+    assert {claim["metadata"]["uid"] for claim in objects("pvc", "--namespace=data-prod")} == claims
+    workspace.apply("infra")
+    assert workspace.plan("infra") == workspace.plan("prod") == EMPTY
+    assert names
