@@ -11,6 +11,8 @@ from lark.exceptions import LarkError
 
 MAX_BYTES = 100_000
 _MAX_DEPTH = 10
+# All that a number of JSON, and of Kubernetes, holds exactly.
+_MAX_DIGITS = 15
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.?))", re.DOTALL)
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\"}
 _LITERALS = {"true": True, "false": False, "null": None}
@@ -31,13 +33,14 @@ def read(path: Path) -> dict[str, Any]:
     if len(content) > MAX_BYTES:
         message = f"found {len(content)} bytes; a tfvars file has at most {MAX_BYTES}: is this the right file?"
         raise TfvarsError(message)
+    content = content.replace(b"\r\n", b"\n")
     for number, line in enumerate(content.split(b"\n"), start=1):
-        if (odd := re.search(rb"[^\t\x20-\x7e]", line.removesuffix(b"\r"))) is not None:
+        if (odd := re.search(rb"[^\t\x20-\x7e]", line)) is not None:
             what = repr(line[odd.start() :].decode(errors="replace")[0])
             message = f"line {number}: found the character {what}; use printable ASCII only"
             raise TfvarsError(message)
     try:
-        tree = parses_to_tree(content.decode("ascii").replace("\r\n", "\n"))
+        tree = parses_to_tree(content.decode("ascii"))
     except LarkError as error:
         at = getattr(error, "line", None)
         place = f"line {at}" if isinstance(at, int) and at > 0 else "end of file"
@@ -84,6 +87,8 @@ def _name(node: object) -> str:
     while isinstance(node, Tree) and node.data in ("object_elem_key", "expr_term") and len(node.children) == 1:
         node = node.children[0]
     match node:
+        case Tree(data="keyword", children=["for"]):
+            raise _error(node, 'for begins an expression; write the name in quotes: "for"')
         case Tree(data="identifier" | "keyword", children=[name]):
             return str(name)
         case Tree(data="string"):
@@ -100,6 +105,8 @@ def _value(tree: Tree[Token], *, depth: int) -> Any:  # noqa: ANN401 (whatever t
             return _value(inner, depth=depth)
         case Tree(data="string"):
             return _string(tree)
+        case Tree(data="int_lit", children=[digits]) if len(digits) > _MAX_DIGITS:
+            raise _error(tree, f"found a number of {len(digits)} digits; give at most {_MAX_DIGITS}")
         case Tree(data="int_lit", children=[digits]):
             return int(str(digits))
         case Tree(data="float_lit", children=[digits]):
@@ -125,6 +132,9 @@ def _string(tree: Tree[Token]) -> str:
                 text = str(chars)
             case Tree(children=[Token(type="ESCAPED_INTERPOLATION" | "ESCAPED_DIRECTIVE") as chars]):
                 text = str(chars)[1:]
+                # The parser takes all up to the brace for text; Terraform does not.
+                if re.search(r'["]|[$%]\{', _ESCAPE.sub(" ", text[2:])) is not None:
+                    raise _error(part, f"found a quote or a template in {chars}; write the value itself")
             case _:
                 raise _error(part, "found a template in a string; write the value itself")
         unknown = next((found[0] for found in _ESCAPE.finditer(text) if found[3] and found[3] not in _ESCAPES), None)

@@ -265,6 +265,22 @@ def test_every_store_has_a_deletion_lock_of_its_own(environment_stacks: dict[str
             assert set(lock["depends_on"]) == held - {f"kubernetes_config_map_v1.{component}_lock"}
 
 
+def test_what_all_environments_stand_on_is_protected(
+    stacks: dict[str, Stack], environment_stacks: dict[str, Stack]
+) -> None:
+    protected = {
+        namespace["metadata"]["name"]: namespace["metadata"]["labels"]["strata/protected"]
+        for address, namespace in resources(stacks["infra"]).items()
+        if address.startswith("kubernetes_namespace_v1.")
+    }
+    assert protected.pop("iac") == "true"
+    assert protected.pop("kubernetes-dashboard") == "false"
+    for name in environment_stacks:
+        for room in ("data", "monitoring"):
+            assert protected.pop(f"{room}-{name}") == f'${{try(var.tenants["{name}"].protected, true)}}'
+    assert not protected
+
+
 def test_rooms_outlive_the_lock_that_guards_them(stacks: dict[str, Stack]) -> None:
     for address, resource in resources(stacks["infra"]).items():
         if re.match(r"kubernetes_namespace_v1\.tenancy_.+_(data|monitoring)$", address):
