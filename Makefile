@@ -12,7 +12,9 @@ ENV ?= staging
 KUBECONFIG ?= $(HOME)/.kube/config
 STACK = terraform/stacks/$(ENV)
 ARGUMENTS = -var-file=../../../envs/$(ENV).tfvars -var=kubeconfig=$(abspath $(KUBECONFIG)) \
-  $(if $(filter infra,$(ENV)),-var=enable_infra=true)
+  $(if $(filter infra,$(ENV)),-var=enable_infra=true) $(ARGS)
+# Where Terraform's kubernetes backend looks, if cdktf.json chose it.
+export KUBE_CONFIG_PATH ?= $(abspath $(KUBECONFIG))
 
 # What a synthesis reads, and what it writes.
 INPUTS := main.py cdktf.json versions.toml requirements.txt stacks constructs charts envs
@@ -32,7 +34,7 @@ synth: $(VENV)/synth ## Write terraform/, atlantis.yaml and docs/settings.md fro
 	  rm -f $(VENV)/synthesized && $(RUN)/python -O main.py && $(FINGERPRINT) > $(VENV)/synthesized && echo "synthesized"; \
 	fi
 
-test: $(VENV)/dev ## Run all tests; those that need terraform say so
+test: $(VENV)/dev ## Run all tests; those that need terraform or the charts say so
 	@$(RUN)/python -m pytest
 
 check: lint types imports test fresh ## Run everything that CI runs
@@ -48,7 +50,7 @@ imports: $(VENV)/dev ## Check that imports go one way: import-linter
 
 fresh: $(VENV)/synth ## Check that a synthesis changes nothing that is committed
 	@rm -f $(VENV)/synthesized && $(RUN)/python main.py
-	@git status --porcelain -- $(OUTPUTS) | { ! grep . ; } \
+	@git status --porcelain -- $(OUTPUTS) ':!*.terraform.lock.hcl' | { ! grep . ; } \
 	  || { echo "The files above are not what make synth writes: run it, and commit the result." >&2; exit 1; }
 
 bench: $(VENV)/dev ## Time a synthesis beside its eager imports and an empty app
@@ -65,6 +67,7 @@ apply: init ## Apply the stack ENV (staging) to the cluster of KUBECONFIG, after
 
 init: synth
 	@test -d $(STACK) || { echo "There is no stack $(ENV): give ENV one of: $(notdir $(wildcard terraform/stacks/*))" >&2; exit 1; }
+	@test -f "$(KUBECONFIG)" || { echo "There is no kubeconfig $(KUBECONFIG): give KUBECONFIG=<one file>" >&2; exit 1; }
 	$(TERRAFORM) -chdir=$(STACK) init -input=false
 
 lock: $(VENV)/dev ## Lock the versions of the Python packages again

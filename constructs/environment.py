@@ -1,4 +1,4 @@
-"""The names of an environment's objects: one rule, for infra which makes the rooms and the stack that fills them."""
+"""The names of an environment's objects: one rule, for infra which makes the namespaces and the stack in them."""
 
 from dataclasses import dataclass
 

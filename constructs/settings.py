@@ -61,6 +61,24 @@ class AtLeast:
         return core_schema.no_info_after_validator_function(self.check, handler(source))
 
 
+@dataclass(frozen=True)
+class NotBeginning:
+    """Prefixes that a name must not have, and the words that tell a person what to give instead."""
+
+    prefixes: tuple[str, ...]
+    words: str
+
+    def check(self, value: str) -> str:
+        """Return the value, or raise a ValueError that says what to give."""
+        if value.startswith(self.prefixes):
+            message = f"give {self.words}"
+            raise ValueError(message)
+        return value
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+
 _LABEL = "[a-z0-9]([a-z0-9-]*[a-z0-9])?"
 
 Size = Annotated[str, Form("[1-9][0-9]{0,5}(Mi|Gi|Ti)", "a size such as 512Mi, 10Gi or 1Ti")]
@@ -73,6 +91,9 @@ Prefix = Annotated[
     str, Form(f"({_LABEL})?", 'a prefix of lower-case letters, digits and dashes such as x-staging, or ""')
 ]
 Name = Annotated[str, Form(_LABEL, "a name of lower-case letters, digits and dashes")]
+ClientNamespace = Annotated[
+    Name, NotBeginning(("data-", "monitoring-"), "a namespace of your own: environments never reach into each other")
+]
 Url = Annotated[str, Form(r"https://[A-Za-z0-9._~:/?#@!&'()*+,;=%-]+", "an address that begins with https://")]
 Email = Annotated[
     str, Form(r"([A-Za-z0-9._+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,63})?", 'an e-mail address such as ops@example.com, or ""')

@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from constructs.reference import Reference, bare, literal, mebibytes, resolve
-from constructs.settings import AtLeast, Form, Settings, is_settings, is_tuple_of, unwrap
+from constructs.settings import AtLeast, Form, NotBeginning, Settings, is_settings, is_tuple_of, unwrap
 
 _SCALARS: dict[object, str] = {str: "string", int: "number", bool: "bool"}
 
@@ -91,6 +91,9 @@ def _constraint_rule(constraint: object, value: str, key: str) -> Iterator[Rule]
         case AtLeast(mebibytes=least, words=words):
             size = bare(mebibytes(Reference(value)))
             yield Rule(key, f"try({size} >= {least}, true)", f"give {words}")
+        case NotBeginning(prefixes=prefixes, words=words):
+            begins = " || ".join(f"startswith({value}, {literal(prefix)})" for prefix in prefixes)
+            yield Rule(key, f"!({begins})", f"give {words}")
         case Ge(ge=least):
             yield Rule(key, f"{value} >= {least}", f"give at least {least}")
         case Le(le=most):

@@ -37,7 +37,7 @@ class InfraSettings(StackSettings):
 
 
 class InfraStack(Stack[InfraSettings]):
-    """The shared layers, and the rooms of every environment."""
+    """The shared layers, and the namespaces of every environment."""
 
     def __init__(
         self, scope: Construct, *, file: InfraSettings, environments: Sequence[Environment], backend: Backend

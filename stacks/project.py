@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
-from constructs.environment import Environment
 from constructs.settings import is_settings, mapping_value
 from stacks import tfvars
 from stacks.backend import Backend
@@ -144,21 +143,10 @@ def _contradictions(project: Project) -> Iterator[str]:
             if needed is not None and needed not in project.infra.components:
                 remedy = f"{component} needs {needed}; add it to components of envs/{INFRA}.tfvars"
                 yield f"envs/{name}.tfvars: components: {remedy}"
-        yield from _foreign_clients(name, settings, environments)
     yield from _clashing_prefixes(environments)
     for name in project.cdktf.context.promotion:
         if name not in environments:
             yield f"cdktf.json: context.promotion: there is no envs/{name}.tfvars; add the file or remove the name"
-
-
-def _foreign_clients(
-    name: str, settings: EnvironmentSettings, environments: Mapping[str, EnvironmentSettings]
-) -> Iterator[str]:
-    foreign = {room for other in environments if other != name for room in Environment(other).namespaces}
-    for system in ("postgres", "redis", "signoz"):
-        for client in getattr(settings, system).clients:
-            if client in foreign:
-                yield f"envs/{name}.tfvars: {system}.clients: {client} belongs to another environment; remove it"
 
 
 def _clashing_prefixes(environments: Mapping[str, EnvironmentSettings]) -> Iterator[str]:

@@ -20,7 +20,11 @@ from constructs.versions import VERSIONS
 from stacks.backend import Backend
 
 Mirror = Annotated[
-    str, Form("(oci://[A-Za-z0-9._:/-]+|[A-Za-z0-9._/-]*)", 'a folder, an address that begins with oci://, or ""')
+    str,
+    Form(
+        "((oci:/)?/[A-Za-z0-9._:/-]+)?",
+        'the absolute path of a folder such as /srv/charts, an address that begins with oci://, or ""',
+    ),
 ]
 
 
@@ -79,10 +83,15 @@ class Stack(TerraformStack, Generic[Model]):
         self._declare_command_line(is_infra=is_infra)
         for name, field in type(file).model_fields.items():
             self._declare(name, field, [rule for rule in (*self._own_pins(), *pins) if rule.key == name])
-        self.add_override("terraform.backend", backend.block(file.environment, namespace))
+        block = backend.block(file.environment, namespace)
+        self.add_override("terraform.backend", block)
+        if "local" not in block:
+            # cdktf adds a local backend with this machine's path beside any that is not its own.
+            self.add_override("terraform.backend.local", None)
         self.add_override("terraform.required_version", VERSIONS.terraform.required)
-        random = {"source": "hashicorp/random", "version": VERSIONS.providers["random"]}
-        self.add_override("terraform.required_providers.random", random)
+        for provider, version in VERSIONS.providers.items():
+            source = {"source": f"hashicorp/{provider}", "version": version}
+            self.add_override(f"terraform.required_providers.{provider}", source)
         # What the provider's users annotate by hand to open the deletion lock is not drift.
         KubernetesProvider(
             self,

@@ -132,9 +132,10 @@ def _string(tree: Tree[Token]) -> str:
                 text = str(chars)
             case Tree(children=[Token(type="ESCAPED_INTERPOLATION" | "ESCAPED_DIRECTIVE") as chars]):
                 text = str(chars)[1:]
-                # The parser takes all up to the brace for text; Terraform does not.
-                if re.search(r'["]|[$%]\{', _ESCAPE.sub(" ", text[2:])) is not None:
-                    raise _error(part, f"found a quote or a template in {chars}; write the value itself")
+                # The parser takes all up to the closing brace for text; Terraform does not.
+                if re.search(r'"|[$%]\{', _ESCAPE.sub(" ", text[2:])) is not None:
+                    words = f'found a quote or a template within {chars[:3]}...}}; write \\" and \\u007b there'
+                    raise _error(part, words)
             case _:
                 raise _error(part, "found a template in a string; write the value itself")
         unknown = next((found[0] for found in _ESCAPE.finditer(text) if found[3] and found[3] not in _ESCAPES), None)

@@ -15,7 +15,7 @@ EMPTY = "import stacks; from cdktf import App; App(outdir='empty').synth()"
 
 
 def measured(command: list[str], cwd: Path, **environment: str) -> tuple[float, int]:
-    """Run a command; return its seconds, and the peak memory in MiB of the largest process among it and its children."""
+    """Run a command; return its seconds, and the peak memory in MiB of the largest process in it."""
     begin = time.perf_counter()
     process = subprocess.Popen(command, cwd=cwd, env={**os.environ, **environment}, stdout=subprocess.DEVNULL)  # noqa: S603
     _, status, usage = os.wait4(process.pid, 0)

@@ -1,9 +1,14 @@
 """The state backend: one line of cdktf.json for all stacks."""
 
+import json
+from pathlib import Path
+
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from stacks.backend import Backend
+from stacks.project import CdktfJson, Context, Project
+from stacks.synthesis import synthesize
 
 BACKEND: TypeAdapter[Backend] = TypeAdapter(Backend)
 
@@ -11,6 +16,17 @@ BACKEND: TypeAdapter[Backend] = TypeAdapter(Backend)
 def test_local_state_lies_outside_the_folders_that_a_synthesis_may_remove() -> None:
     block = BACKEND.validate_python({"type": "local"}).block("prod", "data-prod")
     assert block == {"local": {"path": "../../../.state/prod.tfstate"}}
+
+
+@pytest.mark.parametrize(
+    "backend", [{"type": "local"}, {"type": "kubernetes"}, {"type": "s3", "bucket": "states", "region": "r"}]
+)
+def test_a_stack_has_exactly_the_one_backend(backend: dict[str, str], project: Project, tmp_path: Path) -> None:
+    context = Context(backend=BACKEND.validate_python(backend), promotion=())
+    synthesize(Project(tmp_path, CdktfJson(output="terraform", context=context), project.infra, project.environments))
+    for path in (tmp_path / "terraform" / "stacks").glob("*/cdk.tf.json"):
+        assert list(json.loads(path.read_text(encoding="utf-8"))["terraform"]["backend"]) == [backend["type"]]
+        assert str(tmp_path) not in path.read_text(encoding="utf-8")
 
 
 def test_state_in_kubernetes_lies_in_a_namespace_of_the_stacks_own() -> None:

@@ -1,4 +1,4 @@
-"""Tenancy: the rooms of every environment, and the rules that hold in them. Only the infra stack builds here."""
+"""Tenancy: the namespaces of every environment, and the rules that hold in them; the infra stack's alone."""
 
 from collections.abc import Sequence
 
@@ -133,7 +133,7 @@ class Namespace(Construct):
 
 
 class Tenant(Construct):
-    """The two rooms of one environment, their quotas and defaults, and the priority of its pods."""
+    """The two namespaces of one environment, their quotas and defaults, and the priority of its pods."""
 
     def __init__(
         self,
@@ -153,25 +153,25 @@ class Tenant(Construct):
             description=f"Pods of the environment {environment.name}.",
             value=number(settings.priority),
         )
-        for room, name, pod_security, quota in (
+        for layer, name, pod_security, quota in (
             ("data", environment.data_namespace, "restricted", quotas.data),
             ("monitoring", environment.monitoring_namespace, "baseline", quotas.monitoring),
         ):
             namespace = Namespace(
                 self,
-                room,
+                layer,
                 name=name,
                 pod_security=pod_security,
                 protected=settings.protected,
                 environment=environment.name,
                 depends_on=depends_on,
             )
-            self._limit(room, namespace, quota)
+            self._limit(layer, namespace, quota)
 
-    def _limit(self, room: str, namespace: Namespace, quota: DataQuota | MonitoringQuota) -> None:
+    def _limit(self, layer: str, namespace: Namespace, quota: DataQuota | MonitoringQuota) -> None:
         ResourceQuotaV1(
             self,
-            f"{room}-quota",
+            f"{layer}-quota",
             metadata=ResourceQuotaV1Metadata(name="environment", namespace=namespace.name),
             # No limits.cpu: a limit on CPU only throttles.
             spec=ResourceQuotaV1Spec(
@@ -188,7 +188,7 @@ class Tenant(Construct):
         # A quota refuses pods that ask for nothing: these stand in for what a chart leaves out.
         LimitRangeV1(
             self,
-            f"{room}-defaults",
+            f"{layer}-defaults",
             metadata=LimitRangeV1Metadata(name="defaults", namespace=namespace.name),
             spec=LimitRangeV1Spec(
                 limit=[
@@ -242,7 +242,7 @@ class Tenancy(Construct):
             depends_on=[self.iac.resource],
         )
         for environment in environments:
-            # The policies come before the rooms, so that a destroy meets the rooms while they are still locked.
+            # The policies come before the namespaces, so that a destroy meets the namespaces while they are locked.
             Tenant(
                 self,
                 environment.name,

@@ -12,7 +12,7 @@ from constructs.generated_secret import GeneratedSecret, Password
 from constructs.network_flow import API_SERVER, Flow, NetworkFlow, Peer
 from constructs.reference import expression, mebibytes
 from constructs.release import Release
-from constructs.settings import AtLeast, Cpu, Name, Size, Sized
+from constructs.settings import AtLeast, ClientNamespace, Cpu, Size, Sized
 from constructs.versions import VERSIONS
 
 _PORT = 5432
@@ -29,8 +29,8 @@ class PostgresSettings(Sized):
     cpu: Cpu = "100m"
     memory: Annotated[Size, AtLeast(256)] = "512Mi"
     storage: Size = "10Gi"
-    """Size of each instance's volume. With K3s's local-path volumes it cannot be changed later."""
-    clients: tuple[Name, ...] = ()
+    """Size of each instance's volume. It cannot be changed later: K3s's local-path volumes do not grow."""
+    clients: tuple[ClientNamespace, ...] = ()
     """Namespaces whose pods may connect, beside `monitoring-<environment>`."""
     credentials_revision: int = Field(default=1, ge=1)
     """Bump it to have a new password generated; CloudNativePG sets it, clients must read the Secret again."""

@@ -12,7 +12,7 @@ from constructs.generated_secret import GeneratedSecret, Password
 from constructs.network_flow import Flow, NetworkFlow, Peer
 from constructs.reference import expression, mebibytes
 from constructs.release import Release
-from constructs.settings import AtLeast, Cpu, Name, Size, Sized
+from constructs.settings import AtLeast, ClientNamespace, Cpu, Size, Sized
 
 _PORT = 6379
 _PASSWORD_KEY = "redis-password"  # noqa: S105 (a key's name)
@@ -27,7 +27,7 @@ class RedisSettings(Sized):
     """Size of its volume. It cannot be changed later."""
     eviction: Literal["noeviction", "allkeys-lru", "volatile-lru"] = "noeviction"
     """What happens when three quarters of `memory` are full: refuse writes, or drop keys that were least used."""
-    clients: tuple[Name, ...] = ()
+    clients: tuple[ClientNamespace, ...] = ()
     """Namespaces whose pods may connect, beside `monitoring-<environment>`."""
     credentials_revision: int = Field(default=1, ge=1)
     """Bump it to have a new password generated; Redis restarts, clients must read the Secret again."""

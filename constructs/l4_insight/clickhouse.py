@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
-from cdktf import Fn, TerraformLocal
+from cdktf import Fn, TerraformLocal, TerraformResourceLifecycle
 from cdktf_cdktf_provider_kubernetes import stateful_set_v1 as workload
 from cdktf_cdktf_provider_kubernetes.config_map_v1 import ConfigMapV1, ConfigMapV1Metadata
 from cdktf_cdktf_provider_kubernetes.service_v1 import (
@@ -48,7 +48,7 @@ class ClickHouseSettings(Sized):
     cpu: Cpu = "250m"
     memory: Annotated[Size, AtLeast(1024)] = "2Gi"
     storage: Size = "20Gi"
-    """Size of its volume. With K3s's local-path volumes it cannot be changed later."""
+    """Size of its volume. A later change has no effect: K3s's local-path volumes do not grow."""
 
 
 class ClickHouse(Construct):
@@ -142,6 +142,8 @@ class ClickHouse(Construct):
                 ],
             ),
             timeouts=workload.StatefulSetV1Timeouts(create="10m", update="10m"),
+            # A changed size would replace the server, and not even resize the volume that it finds again.
+            lifecycle=TerraformResourceLifecycle(ignore_changes=["spec[0].volume_claim_template"]),
             depends_on=[auth.resource, service],
         )
         self.endpoint = Endpoint(

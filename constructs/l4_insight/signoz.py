@@ -11,7 +11,7 @@ from constructs.network_flow import TRAEFIK, Flow, NetworkFlow, Peer
 from constructs.reference import expression
 from constructs.release import Release
 from constructs.route import Addresses, Route
-from constructs.settings import Cpu, Email, Name, Size, Sized
+from constructs.settings import ClientNamespace, Cpu, Email, Size, Sized
 from constructs.versions import VERSIONS
 
 _UI_PORT = 8080
@@ -51,7 +51,7 @@ class SigNozSettings(Sized):
     """The collector."""
     clickhouse: ClickHouseSettings = ClickHouseSettings()
     """Where all telemetry is stored."""
-    clients: tuple[Name, ...] = ()
+    clients: tuple[ClientNamespace, ...] = ()
     """Namespaces whose pods may send telemetry, beside the environment's own two."""
     credentials_revision: int = Field(default=1, ge=1)
     """Bump it to have new passwords generated; everybody must then sign in again."""
