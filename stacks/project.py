@@ -166,7 +166,8 @@ def _clashing_prefixes(environments: Mapping[str, EnvironmentSettings]) -> Itera
 
 def _lines(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
     for details in error.errors():
-        yield f"{'.'.join(str(part) for part in details['loc'])}: {_words(details, model)}"
+        place = ".".join(str(part) for part in details["loc"] if part != "[key]")
+        yield f"{place}: {_words(details, model)}"
 
 
 def _words(details: ErrorDetails, model: type[BaseModel]) -> str:
@@ -203,8 +204,8 @@ def _unknown_key(location: tuple[int | str, ...], model: type[BaseModel]) -> str
         )
     known = list(getattr(annotation, "model_fields", {}))
     near = difflib.get_close_matches(str(location[-1]), known, n=1)
-    guess = f"did you mean {near[0]}? " if near else ""
-    return f"unknown key; {guess}The keys here are {', '.join(known)}"
+    guess = f"did you mean {near[0]}? The" if near else "the"
+    return f"unknown key; {guess} keys here are {', '.join(known)}"
 
 
 def _found(value: object) -> str:

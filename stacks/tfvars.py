@@ -99,18 +99,14 @@ def _name(node: object) -> str:
 
 def _value(tree: Tree[Token], *, depth: int) -> Any:  # noqa: ANN401 (whatever the file holds)
     if depth > _MAX_DEPTH:
-        raise _error(tree, f"nested more than {_MAX_DEPTH} levels deep")
+        raise _error(tree, f"nested more than {_MAX_DEPTH} levels deep; no setting is")
     match tree:
         case Tree(data="expr_term", children=[Tree() as inner]):
             return _value(inner, depth=depth)
         case Tree(data="string"):
             return _string(tree)
-        case Tree(data="int_lit", children=[digits]) if len(digits) > _MAX_DIGITS:
-            raise _error(tree, f"found a number of {len(digits)} digits; give at most {_MAX_DIGITS}")
-        case Tree(data="int_lit", children=[digits]):
-            return int(str(digits))
-        case Tree(data="float_lit", children=[digits]):
-            return float(str(digits))
+        case Tree(data="int_lit" | "float_lit", children=[digits]):
+            return _number(tree, str(digits))
         case Tree(data="unary_op", children=[Token(type="MINUS"), Tree(children=[Tree(data="int_lit" | "float_lit")])]):
             return -_value(_tree(tree.children[1]), depth=depth)
         case Tree(data="literal_value", children=[word]):
@@ -121,7 +117,13 @@ def _value(tree: Tree[Token], *, depth: int) -> Any:  # noqa: ANN401 (whatever t
         case Tree(data="object"):
             return _entries(tree, "object_elem", depth=depth)
         case _:
-            raise _error(tree, "found an expression; write the value itself")
+            raise _error(tree, "found an expression; write the value itself, and text in quotes")
+
+
+def _number(tree: Tree[Token], digits: str) -> float:
+    if len(digits) > _MAX_DIGITS:
+        raise _error(tree, f"found a number of {len(digits)} digits; give at most {_MAX_DIGITS}")
+    return int(digits) if tree.data == "int_lit" else float(digits)
 
 
 def _string(tree: Tree[Token]) -> str:
@@ -146,7 +148,7 @@ def _string(tree: Tree[Token]) -> str:
         parts.append(_ESCAPE.sub(_unescape, text))
     value = "".join(parts)
     if not value.isascii() or not value.replace("\n", "").replace("\t", "").isprintable():
-        raise _error(tree, "found an escaped character that is not printable ASCII")
+        raise _error(tree, "found an escaped character; use printable ASCII only")
     return value
 
 
