@@ -6,7 +6,9 @@ PYTHON ?= python3
 TERRAFORM ?= $(shell command -v terraform || command -v tofu || echo terraform)
 VENV := .venv
 RUN := $(VENV)/bin
+# Compiled Python is kept, outside the folders that are checked for changes.
 export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/pycache
+export PYTHONDONTWRITEBYTECODE :=
 
 ENV ?= staging
 KUBECONFIG ?= $(HOME)/.kube/config
@@ -31,7 +33,7 @@ help: ## Print the targets
 
 synth: $(VENV)/synth ## Write terraform/, atlantis.yaml and docs/settings.md from envs/*.tfvars
 	@if [ "$$($(FINGERPRINT))" != "$$(cat $(VENV)/synthesized 2>/dev/null)" ]; then \
-	  rm -f $(VENV)/synthesized && $(RUN)/python -O main.py && $(FINGERPRINT) > $(VENV)/synthesized && echo "synthesized"; \
+	  rm -f $(VENV)/synthesized && $(RUN)/python main.py && $(FINGERPRINT) > $(VENV)/synthesized && echo "synthesized"; \
 	fi
 
 test: $(VENV)/dev ## Run all tests; those that need terraform or the charts say so

@@ -5,12 +5,12 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
-from constructs.settings import is_settings, mapping_value
+from constructs.settings import mapping_value
 from stacks import tfvars
 from stacks.backend import Backend
 from stacks.environment import EnvironmentSettings
@@ -23,7 +23,34 @@ RESERVED = frozenset({INFRA, "all", "data", "default", "iac", "kube", "monitorin
 # What an environment's component needs from infra's.
 NEEDS = {"postgres": "operators"}
 
-_TYPES = {bool: "a boolean", int: "a number", float: "a number", str: "a string", tuple: "a list", dict: "an object"}
+_TYPES = {
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    str: "a string",
+    tuple: "a list",
+    list: "a list",
+    dict: "an object",
+}
+# What to say of each of pydantic's errors.
+_SENTENCES = {
+    "missing": "missing; add it",
+    "value_error": "found {found}; {error}",
+    "literal_error": "found {found}; give {expected}",
+    "union_tag_invalid": "found {found}; give one of the types {expected_tags}",
+    "union_tag_not_found": "found {found}; add its type",
+    "greater_than_equal": "found {found}; give at least {ge}",
+    "less_than_equal": "found {found}; give at most {le}",
+    "string_too_long": "found {length} characters; give at most {max_length} characters",
+    "string_too_short": "found {found}; give at least {min_length} characters",
+    "string_type": "found {found} ({type}); give a string",
+    "int_type": "found {found} ({type}); give a whole number",
+    "bool_type": "found {found} ({type}); give a boolean",
+    "tuple_type": "found {found} ({type}); give a list",
+    "dict_type": "found {found} ({type}); give an object",
+    "model_type": "found {found} ({type}); give an object",
+    "model_attributes_type": "found {found} ({type}); give an object",
+}
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -49,7 +76,7 @@ class CdktfJson(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    output: str
+    output: Literal["terraform"]
     context: Context
 
 
@@ -92,10 +119,11 @@ def _read_cdktf(root: Path, problems: list[str]) -> CdktfJson | None:
     try:
         content = json.loads((root / "cdktf.json").read_text(encoding="utf-8"))
         return CdktfJson.model_validate(content)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        problems.append(f"cdktf.json: cannot be read: {error}")
     except ValidationError as error:
         problems.extend(f"cdktf.json: {line}" for line in _lines(error, CdktfJson))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        problems.append(f"cdktf.json: cannot be read: {reason}; mend it or restore it from git")
     return None
 
 
@@ -105,6 +133,9 @@ def _read_tfvars(root: Path, path: Path, model: type[Model], problems: list[str]
         values = tfvars.read(path)
     except tfvars.TfvarsError as error:
         problems.append(f"{name}: {error}")
+        return None
+    except OSError as error:
+        problems.append(f"{name}: cannot be read: {error.strerror}; give a file or remove it")
         return None
     for key in COMMAND_LINE_VARIABLES:
         if key in values:
@@ -167,45 +198,29 @@ def _clashing_prefixes(environments: Mapping[str, EnvironmentSettings]) -> Itera
 def _lines(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
     for details in error.errors():
         place = ".".join(str(part) for part in details["loc"] if part != "[key]")
-        yield f"{place}: {_words(details, model)}"
+        yield ": ".join([*([place] if place else []), _words(details, model)])
 
 
 def _words(details: ErrorDetails, model: type[BaseModel]) -> str:
     """Return what was found and what to do instead, for one of pydantic's errors."""
-    found, context = _found(details["input"]), details.get("ctx", {})
-    match details["type"]:
-        case "missing":
-            return "missing; add it"
-        case "extra_forbidden":
-            return _unknown_key(details["loc"], model)
-        case "value_error":
-            return f"found {found}; {context['error']}"
-        case "literal_error":
-            return f"found {found}; give {str(context['expected']).replace(chr(39), chr(34))}"
-        case "greater_than_equal":
-            return f"found {found}; give at least {context['ge']}"
-        case "less_than_equal":
-            return f"found {found}; give at most {context['le']}"
-        case "string_too_long":
-            return f"found {len(details['input'])} characters; give at most {context['max_length']} characters"
-        case kind if kind.endswith("_type"):
-            expected = {"string": str, "int": int, "bool": bool, "tuple": tuple, "dict": dict, "model": dict}
-            wanted = _TYPES[expected[kind.removesuffix("_type")]]
-            return f"found {found} ({_TYPES.get(type(details['input']), 'nothing')}); give {wanted}"
-        case _:
-            return f"found {found}; {details['msg']}"
+    if details["type"] == "extra_forbidden":
+        return _unknown_key(details["loc"], model)
+    found = details["input"]
+    words = {key: str(value) for key, value in details.get("ctx", {}).items()}
+    words |= {key: value.replace("'", '"') for key, value in words.items() if key.startswith("expected")}
+    words |= {"found": _found(found), "type": _TYPES.get(type(found), "nothing"), "length": str(len(str(found)))}
+    return _SENTENCES.get(details["type"], "found {found}; {msg}").format(**words, msg=details["msg"])
 
 
 def _unknown_key(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
     annotation: Any = model
     for part in location[:-1]:
-        annotation = mapping_value(annotation) or (
-            annotation.model_fields[str(part)].annotation if is_settings(annotation) else annotation
-        )
+        fields = getattr(annotation, "model_fields", {})
+        annotation = mapping_value(annotation) or (fields[str(part)].annotation if fields else annotation)
     known = list(getattr(annotation, "model_fields", {}))
     near = difflib.get_close_matches(str(location[-1]), known, n=1)
     guess = f"did you mean {near[0]}? The" if near else "the"
-    return f"unknown key; {guess} keys here are {', '.join(known)}"
+    return f"unknown key; {guess} keys here are {', '.join(known)}" if known else "unknown key; remove it"
 
 
 def _found(value: object) -> str:

@@ -36,7 +36,6 @@ def main() -> None:
             shutil.copytree(ROOT / name, clone / name)
         subjects: dict[str, tuple[list[str], Path, dict[str, str]]] = {
             "empty cdktf app": ([sys.executable, "-c", EMPTY], clone, {}),
-            "python -O main.py": ([sys.executable, "-O", "main.py"], clone, {}),
             "python main.py": ([sys.executable, "main.py"], clone, {}),
             "  with eager imports": ([sys.executable, "main.py"], clone, {"STRATA_EAGER_BINDINGS": "1"}),
             "make synth, unchanged": (["make", "synth"], ROOT, {}),

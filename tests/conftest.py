@@ -54,9 +54,11 @@ def evaluate(tmp_path_factory: pytest.TempPathFactory) -> Evaluate:
         configuration = {
             "variable": stack["variable"],
             "locals": stack.get("locals", {}),
-            "output": {name: {"value": value} for name, value in expressions.items()},
         }
-        (folder / "main.tf.json").write_text(json.dumps(configuration), encoding="utf-8")
+        if expressions:
+            configuration["output"] = {name: {"value": value} for name, value in expressions.items()}
+        # Terraform's errors quote the line they are about: one line each, or a test would match the whole file.
+        (folder / "main.tf.json").write_text(json.dumps(configuration, indent=1), encoding="utf-8")
         arguments = [f"-var={name}={json.dumps(value).strip(chr(34))}" for name, value in variables.items()]
         files = [f"-var-file={tfvars}"] if tfvars is not None else []
         kubeconfig = [] if "kubeconfig" in variables else ["-var=kubeconfig=unused"]
@@ -65,7 +67,9 @@ def evaluate(tmp_path_factory: pytest.TempPathFactory) -> Evaluate:
         environment |= {"TF_CLI_CONFIG_FILE": os.devnull, "CHECKPOINT_DISABLE": "1"}
         applied = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
         if applied.returncode != 0:
-            raise Refused(" ".join(applied.stderr.replace("│", " ").split()))
+            words = " ".join(applied.stderr.replace("│", " ").split())
+            assert "Error: Invalid value for variable" in words, words
+            raise Refused(words)
         state = json.loads((folder / "terraform.tfstate").read_text(encoding="utf-8"))
         return {name: output["value"] for name, output in state["outputs"].items()}
 

@@ -1,0 +1,6 @@
+# A component of an environment in infra.
+# expect: envs/infra.tfvars: components.1: found "redis"; give "certificates", "dashboard" or "operators"
+environment = "infra"
+env_prefix = ""
+base_domain = "example.com"
+components = ["operators", "redis"]

@@ -1,0 +1,6 @@
+# A function.
+# expect: envs/staging.tfvars: line 5: found an expression; write the value itself, and text in quotes
+environment = "staging"
+env_prefix = "x-staging"
+base_domain = lower("EXAMPLE.COM")
+components = []

@@ -1,0 +1,8 @@
+# A heredoc.
+# expect: envs/staging.tfvars: line 5: found an expression; write the value itself, and text in quotes
+environment = "staging"
+env_prefix = "x-staging"
+base_domain = <<END
+example.com
+END
+components = []

@@ -1,0 +1,6 @@
+# A quote within an escaped template.
+# expect: envs/staging.tfvars: line 5: found a quote or a template within $${...}; write \" and \u007b there
+environment = "staging"
+env_prefix = "x-staging"
+base_domain = "$${"}"
+components = []

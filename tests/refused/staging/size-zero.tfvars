@@ -1,0 +1,7 @@
+# A size of nothing.
+# expect: envs/staging.tfvars: redis.storage: found "0Gi"; give a size such as 512Mi, 10Gi or 1Ti
+environment = "staging"
+env_prefix = "x-staging"
+base_domain = "example.com"
+components = []
+redis = { storage = "0Gi" }
