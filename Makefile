@@ -16,12 +16,13 @@ STACK = terraform/stacks/$(ENV)
 ARGUMENTS = -var-file=../../../envs/$(ENV).tfvars -var=kubeconfig=$(abspath $(KUBECONFIG)) \
   $(if $(filter infra,$(ENV)),-var=enable_infra=true) $(ARGS)
 # Where Terraform's kubernetes backend looks, if cdktf.json chose it.
-export KUBE_CONFIG_PATH ?= $(abspath $(KUBECONFIG))
+KUBE_CONFIG_PATH ?= $(abspath $(KUBECONFIG))
+export KUBE_CONFIG_PATH
 
 # What a synthesis reads, and what it writes.
 INPUTS := main.py cdktf.json versions.toml requirements.txt stacks constructs charts envs
 OUTPUTS := terraform/manifest.json terraform/stacks atlantis.yaml docs/settings.md
-FINGERPRINT = find $(INPUTS) $(OUTPUTS) -type f ! -path '*/.terraform/*' -print 2>/dev/null | LC_ALL=C sort | xargs cksum
+FINGERPRINT = find $(INPUTS) $(OUTPUTS) -type f ! -path '*/.terraform/*' ! -path '*/__pycache__/*' -print 2>/dev/null | LC_ALL=C sort | xargs cksum
 
 LOCK = $(RUN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 \
   --generate-hashes --no-emit-index-url --no-header --output-file

@@ -92,7 +92,7 @@ class Stack(TerraformStack, Generic[Model]):
         for provider, version in VERSIONS.providers.items():
             source = {"source": f"hashicorp/{provider}", "version": version}
             self.add_override(f"terraform.required_providers.{provider}", source)
-        # What the provider's users annotate by hand to open the deletion lock is not drift.
+        # What people annotate by hand to open the deletion lock is not drift.
         KubernetesProvider(
             self,
             "kubernetes",

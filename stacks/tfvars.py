@@ -121,8 +121,8 @@ def _value(tree: Tree[Token], *, depth: int) -> Any:  # noqa: ANN401 (whatever t
 
 
 def _number(tree: Tree[Token], digits: str) -> float:
-    if len(digits) > _MAX_DIGITS:
-        raise _error(tree, f"found a number of {len(digits)} digits; give at most {_MAX_DIGITS}")
+    if (length := len(digits.removeprefix("-"))) > _MAX_DIGITS:
+        raise _error(tree, f"found a number of {length} digits; give at most {_MAX_DIGITS}")
     return int(digits) if tree.data == "int_lit" else float(digits)
 
 
