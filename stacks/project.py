@@ -1,16 +1,13 @@
 """The project's files, read and checked as a whole before anything is synthesized."""
 
-import difflib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from constructs.settings import mapping_value
 from stacks import tfvars
 from stacks.backend import Backend
 from stacks.environment import EnvironmentSettings
@@ -23,34 +20,6 @@ RESERVED = frozenset({INFRA, "all", "data", "default", "iac", "kube", "monitorin
 # What an environment's component needs from infra's.
 NEEDS = {"postgres": "operators"}
 
-_TYPES = {
-    bool: "a boolean",
-    int: "a number",
-    float: "a number",
-    str: "a string",
-    tuple: "a list",
-    list: "a list",
-    dict: "an object",
-}
-# What to say of each of pydantic's errors.
-_SENTENCES = {
-    "missing": "missing; add it",
-    "value_error": "found {found}; {error}",
-    "literal_error": "found {found}; give {expected}",
-    "union_tag_invalid": "found {found}; give one of the types {expected_tags}",
-    "union_tag_not_found": "found {found}; add its type",
-    "greater_than_equal": "found {found}; give at least {ge}",
-    "less_than_equal": "found {found}; give at most {le}",
-    "string_too_long": "found {length} characters; give at most {max_length} characters",
-    "string_too_short": "found {found}; give at least {min_length} characters",
-    "string_type": "found {found} ({type}); give a string",
-    "int_type": "found {found} ({type}); give a whole number",
-    "bool_type": "found {found} ({type}); give a boolean",
-    "tuple_type": "found {found} ({type}); give a list",
-    "dict_type": "found {found} ({type}); give an object",
-    "model_type": "found {found} ({type}); give an object",
-    "model_attributes_type": "found {found} ({type}); give an object",
-}
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -69,6 +38,14 @@ class Context(BaseModel):
 
     backend: Backend
     promotion: tuple[str, ...]
+
+    @field_validator("promotion")
+    @classmethod
+    def _is_a_path(cls, promotion: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(promotion)) != len(promotion):
+            message = "give each environment once"
+            raise ValueError(message)
+        return promotion
 
 
 class CdktfJson(BaseModel):
@@ -120,7 +97,7 @@ def _read_cdktf(root: Path, problems: list[str]) -> CdktfJson | None:
         content = json.loads((root / "cdktf.json").read_text(encoding="utf-8"))
         return CdktfJson.model_validate(content)
     except ValidationError as error:
-        problems.extend(f"cdktf.json: {line}" for line in _lines(error, CdktfJson))
+        problems.extend(f"cdktf.json: {line}" for line in problem_lines(error, CdktfJson))
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         problems.append(f"cdktf.json: cannot be read: {reason}; mend it or restore it from git")
@@ -144,12 +121,12 @@ def _read_tfvars(root: Path, path: Path, model: type[Model], problems: list[str]
                 f"{name}: {key}: never in a file; remove it and give it on the command line, -var={key}=..."
             )
     if values.get("environment", path.stem) != path.stem:
-        found = _found(values["environment"])
+        found = found_words(values["environment"])
         problems.append(f'{name}: environment: found {found}; this file is for "{path.stem}": both must agree')
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        problems.extend(f"{name}: {line}" for line in _lines(error, model))
+        problems.extend(f"{name}: {line}" for line in problem_lines(error, model))
         return None
 
 
@@ -193,36 +170,3 @@ def _clashing_prefixes(environments: Mapping[str, EnvironmentSettings]) -> Itera
                     f'envs/{name}.tfvars: env_prefix: found "{mine}", envs/{other}.tfvars has "{theirs}"; '
                     "give prefixes of which none begins with another, and at most one that is empty"
                 )
-
-
-def _lines(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
-    for details in error.errors():
-        place = ".".join(str(part) for part in details["loc"] if part != "[key]")
-        yield ": ".join([*([place] if place else []), _words(details, model)])
-
-
-def _words(details: ErrorDetails, model: type[BaseModel]) -> str:
-    """Return what was found and what to do instead, for one of pydantic's errors."""
-    if details["type"] == "extra_forbidden":
-        return _unknown_key(details["loc"], model)
-    found = details["input"]
-    words = {key: str(value) for key, value in details.get("ctx", {}).items()}
-    words |= {key: value.replace("'", '"') for key, value in words.items() if key.startswith("expected")}
-    words |= {"found": _found(found), "type": _TYPES.get(type(found), "nothing"), "length": str(len(str(found)))}
-    return _SENTENCES.get(details["type"], "found {found}; {msg}").format(**words, msg=details["msg"])
-
-
-def _unknown_key(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
-    annotation: Any = model
-    for part in location[:-1]:
-        fields = getattr(annotation, "model_fields", {})
-        annotation = mapping_value(annotation) or (fields[str(part)].annotation if fields else annotation)
-    known = list(getattr(annotation, "model_fields", {}))
-    near = difflib.get_close_matches(str(location[-1]), known, n=1)
-    guess = f"did you mean {near[0]}? The" if near else "the"
-    return f"unknown key; {guess} keys here are {', '.join(known)}" if known else "unknown key; remove it"
-
-
-def _found(value: object) -> str:
-    shown = json.dumps(value, default=str)
-    return shown if len(shown) <= 60 else f"{shown[:57]}..."  # noqa: PLR2004 (what fits a line)

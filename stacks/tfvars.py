@@ -9,7 +9,7 @@ from hcl2 import parses_to_tree
 from lark import Token, Tree
 from lark.exceptions import LarkError
 
-MAX_BYTES = 100_000
+MAX_BYTES = 20_000
 _MAX_DEPTH = 10
 # All that a number of JSON, and of Kubernetes, holds exactly.
 _MAX_DIGITS = 15
@@ -140,11 +140,11 @@ def _string(tree: Tree[Token]) -> str:
                     raise _error(part, words)
             case _:
                 raise _error(part, "found a template in a string; write the value itself")
+        if "\n" in text:
+            raise _error(part, "found a line end in a string; close the quotes in the same line")
         unknown = next((found[0] for found in _ESCAPE.finditer(text) if found[3] and found[3] not in _ESCAPES), None)
         if unknown is not None:
             raise _error(part, f'unknown escape {unknown}; a backslash is written \\\\ and a quote \\"')
-        if "\n" in text:
-            raise _error(part, "found a line end in a string; close the quotes in the same line")
         parts.append(_ESCAPE.sub(_unescape, text))
     value = "".join(parts)
     if not value.isascii() or not value.replace("\n", "").replace("\t", "").isprintable():

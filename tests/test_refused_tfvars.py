@@ -135,7 +135,7 @@ def test_a_huge_file_is_refused_by_its_size_and_one_at_the_limit_is_read(root: P
     path.write_bytes(STAGING + b"\n" * room)
     assert "staging" in load(root).environments
     path.write_bytes(STAGING + b"\n" * room + b"}")
-    words = "found 100001 bytes; a tfvars file has at most 100000: is this the right file?"
+    words = f"found {tfvars.MAX_BYTES + 1} bytes; a tfvars file has at most {tfvars.MAX_BYTES}: is this the right file?"
     assert problems(root) == (f"envs/staging.tfvars: {words}",)
 
 

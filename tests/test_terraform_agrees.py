@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from annotated_types import Ge, Le
 from cdktf import App
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
@@ -354,7 +354,14 @@ def is_read_alike(subject: Subject, path: Path, evaluate: Evaluate) -> bool:
 
 
 SUBJECTS = ["staging", "infra", "probe"]
-SAME_EVERY_TIME = settings(deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+# Nothing is shrunk: every step of it would be a run of Terraform, minutes of them.
+SAME_EVERY_TIME = settings(
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
 
 
 @pytest.mark.parametrize("name", SUBJECTS)
