@@ -12,6 +12,7 @@ from stacks import tfvars
 from stacks.backend import Backend
 from stacks.environment import EnvironmentSettings
 from stacks.infra import InfraSettings
+from stacks.problems import found_words, problem_lines
 from stacks.stack import COMMAND_LINE_VARIABLES
 
 INFRA = "infra"

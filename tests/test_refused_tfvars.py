@@ -229,6 +229,10 @@ S3 = {"type": "s3", "bucket": "strata", "region": "eu-central-1"}
         ),
         (context(backend={**S3, "bucket": 5}), ["context.backend.s3.bucket: found 5 (a number); give a string"]),
         (context(promotion="staging"), ['context.promotion: found "staging" (a string); give a list']),
+        (
+            context(promotion=["staging", "staging"]),
+            ['context.promotion: found ["staging", "staging"]; give each environment once'],
+        ),
         (context(promotion=["staging", 1]), ["context.promotion.1: found 1 (a number); give a string"]),
         (
             context(promotions=[]),
