@@ -10,14 +10,15 @@ RUN := $(VENV)/bin
 export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/pycache
 export PYTHONDONTWRITEBYTECODE :=
 
-ENV ?= staging
-KUBECONFIG ?= $(HOME)/.kube/config
+# Only the command line names another stack, never the environment.
+ENV := staging
 STACK = terraform/stacks/$(ENV)
 ARGUMENTS = -var-file=../../../envs/$(ENV).tfvars -var=kubeconfig=$(abspath $(KUBECONFIG)) \
   $(if $(filter infra,$(ENV)),-var=enable_infra=true) $(ARGS)
 # Where Terraform's kubernetes backend looks, if cdktf.json chose it.
 KUBE_CONFIG_PATH ?= $(abspath $(KUBECONFIG))
-export KUBE_CONFIG_PATH
+KUBE_CTX ?= $(TF_VAR_kube_context)
+export KUBE_CONFIG_PATH KUBE_CTX
 
 # What a synthesis reads, and what it writes.
 INPUTS := main.py cdktf.json versions.toml requirements.txt stacks constructs charts envs
@@ -70,7 +71,7 @@ apply: init ## Apply the stack ENV (staging) to the cluster of KUBECONFIG, after
 
 init: synth
 	@test -d $(STACK) || { echo "There is no stack $(ENV): give ENV one of: $(notdir $(wildcard terraform/stacks/*))" >&2; exit 1; }
-	@test -f "$(KUBECONFIG)" || { echo "There is no kubeconfig $(KUBECONFIG): give KUBECONFIG=<one file>" >&2; exit 1; }
+	@test -f "$(KUBECONFIG)" || { echo "There is no kubeconfig '$(KUBECONFIG)': give KUBECONFIG=<one file>" >&2; exit 1; }
 	$(TERRAFORM) -chdir=$(STACK) init -input=false
 
 lock: $(VENV)/dev ## Lock the versions of the Python packages again

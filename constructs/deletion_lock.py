@@ -6,7 +6,11 @@ from cdktf import TerraformResource
 from cdktf_cdktf_provider_kubernetes.config_map_v1 import ConfigMapV1, ConfigMapV1Metadata
 
 from constructs import Construct
-from constructs.environment import DELETE_ANNOTATION, LOCK_NAME
+
+# A namespace with the label asks for the lock; the annotation opens it for the object whose own name it has.
+PROTECTED_LABEL = "strata/protected"
+DELETE_ANNOTATION = "strata/delete"
+LOCK_NAME = "deletion-lock"
 
 
 class DeletionLock(Construct):

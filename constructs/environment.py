@@ -2,9 +2,6 @@
 
 from dataclasses import dataclass
 
-LOCK_NAME = "deletion-lock"
-PROTECTED_LABEL = "strata/protected"
-DELETE_ANNOTATION = "strata/delete"
 ENVIRONMENT_LABEL = "strata/environment"
 
 

@@ -18,12 +18,19 @@ NAMESPACE_NAME = "kubernetes.io/metadata.name"
 class Peer:
     """Who calls, or is called: the pods with these labels, in these namespaces.
 
-    No namespaces means the flow's own; `addresses` (CIDRs) stand for what is no pod.
+    No namespaces means the flow's own, no labels every pod of the namespaces; `addresses` (CIDRs) stand for what is no
+    pod, and alone. Raises ValueError where nothing is named.
     """
 
     pods: Mapping[str, str] = field(default_factory=dict)
     namespaces: Sequence[str] | Reference = ()
     addresses: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        names_pods = bool(self.pods) or isinstance(self.namespaces, Reference) or bool(self.namespaces)
+        if names_pods == bool(self.addresses):
+            message = "a peer is either pods (by labels or namespaces) or addresses"
+            raise ValueError(message)
 
 
 @dataclass(frozen=True)

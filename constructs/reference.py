@@ -1,4 +1,10 @@
-"""References: what Python holds in place of a value that only Terraform will know."""
+"""References: what Python holds in place of a value that only Terraform will know.
+
+A reference, or a plain value, goes
+    into an expression              by `expression`, or `bare` for a part of one
+    into chart values and files     as it is: `resolve` turns nested ones into templates
+    into a typed struct of cdktf    by `text` or `number`, as the struct wants it
+"""
 
 import typing
 from collections.abc import Iterator, Mapping

@@ -18,7 +18,7 @@ _MIRROR = "var.chart_mirror"
 
 
 class Release(Construct):
-    """One release of a chart, waited for until its objects are ready.
+    """One release of a chart, waited for until its pods are ready; of custom resources Helm knows nothing.
 
     `chart` names an entry of versions.toml or a folder of `charts/`. `values` may hold references; Terraform renders
     them, so numbers and booleans keep their types. A key whose value is None is left out.

@@ -52,7 +52,6 @@ class Route(Construct):
     ) -> None:
         super().__init__(scope, id_)
         self.host = addresses.host(service)
-        self.url = f"https://{self.host}"
         path = IngressV1SpecRuleHttpPath(
             path="/",
             path_type="Prefix",

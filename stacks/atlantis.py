@@ -4,7 +4,7 @@ from typing import Any
 
 import yaml
 
-from stacks.project import INFRA, Project
+from stacks.project import GUARDED, INFRA, Project
 
 _HEADER = """\
 # Written by `make synth` from envs/*.tfvars and cdktf.json: do not edit.
@@ -22,8 +22,8 @@ def render(project: Project) -> str:
     """Return atlantis.yaml.
 
     `promotion` of cdktf.json is the way of a change through the environments: its first is what a bare `atlantis plan`
-    means, each later one waits for the one before it and has the guarded workflow `prod`. Only the first has anything
-    in `when_modified`: `autoplan.enabled: false` would not keep a project out of a bare `atlantis plan`.
+    means, each later one waits for the one before it. Those and `prod` have the guarded workflow. Only the first has
+    anything in `when_modified`: `autoplan.enabled: false` would not keep a project out of a bare `atlantis plan`.
     """
     promotion = project.cdktf.context.promotion
     projects = [_project(name, project.cdktf.output, promotion) for name in (INFRA, *sorted(project.environments))]
@@ -41,7 +41,7 @@ def _project(name: str, output: str, promotion: tuple[str, ...]) -> dict[str, An
         "name": name,
         "dir": folder,
         "workspace": "default",
-        "workflow": INFRA if name == INFRA else "prod" if place else "environment",
+        "workflow": INFRA if name == INFRA else GUARDED if place or name == GUARDED else "environment",
         "autoplan": {
             "enabled": is_first,
             "when_modified": ["cdk.tf.json", f"{up}/envs/{name}.tfvars"] if is_first else [],

@@ -16,7 +16,7 @@ _HEADER = """\
 
 # Settings
 
-Every key of the files in `envs/`. A value can be changed without a new synthesis, except `components`.
+Every key of the files in `envs/`. A value can be changed without a new synthesis, except `components` and `env_prefix`.
 Three variables never stand in a file, they are given on the command line: `enable_infra`, `kubeconfig`, `kube_context`.
 """
 

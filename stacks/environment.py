@@ -16,7 +16,7 @@ class EnvironmentSettings(StackSettings):
     """envs/<environment>.tfvars."""
 
     components: tuple[Literal["postgres", "redis", "signoz"], ...]
-    """Which systems the stack has. The one key that needs `make synth`: it decides what is in the stack."""
+    """Which systems the stack has. A change needs `make synth`: it decides what is in the stack."""
     redis: RedisSettings = RedisSettings()
     """Redis (L3)."""
     postgres: PostgresSettings = PostgresSettings()

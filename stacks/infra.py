@@ -22,8 +22,10 @@ from stacks.stack import Stack, StackSettings
 class InfraSettings(StackSettings):
     """envs/infra.tfvars."""
 
+    env_prefix: Literal[""]
+    """Empty: the platform's host names are its own, `dashboard.<base_domain>`."""
     components: tuple[Literal["certificates", "dashboard", "operators"], ...]
-    """Which systems the stack has. The one key that needs `make synth`: it decides what is in the stack."""
+    """Which systems the stack has. A change needs `make synth`: it decides what is in the stack."""
     certificates: CertificatesSettings = CertificatesSettings()
     """Certificates of all routes."""
     dashboard: DashboardSettings = DashboardSettings()

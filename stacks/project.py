@@ -16,6 +16,8 @@ from stacks.problems import found_words, problem_lines
 from stacks.stack import COMMAND_LINE_VARIABLES
 
 INFRA = "infra"
+# The workflow that asks for a review, and the environment that always has it.
+GUARDED = "prod"
 MAX_NAME = 20
 RESERVED = frozenset({INFRA, "all", "data", "default", "iac", "kube", "monitoring", "platform", "shared", "system"})
 # What an environment's component needs from infra's.
@@ -45,6 +47,9 @@ class Context(BaseModel):
     def _is_a_path(cls, promotion: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(promotion)) != len(promotion):
             message = "give each environment once"
+            raise ValueError(message)
+        if promotion[:1] == (GUARDED,):
+            message = f"the first is planned by itself: put another environment before {GUARDED}"
             raise ValueError(message)
         return promotion
 

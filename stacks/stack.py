@@ -11,7 +11,6 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from constructs import Construct, Node
-from constructs.environment import DELETE_ANNOTATION
 from constructs.reference import escape, literal, view
 from constructs.route import Addresses
 from constructs.settings import Domain, Form, Name, Prefix, Settings
@@ -34,11 +33,12 @@ class StackSettings(Settings):
     environment: Name
     """The stack's name, the same as the file's."""
     env_prefix: Prefix = Field(max_length=30)
-    """What the stack's host names begin with: `x-staging` gives `x-staging-signoz.<base_domain>`; may be empty."""
+    """What the stack's host names begin with: `x-staging` gives `x-staging-signoz.<base_domain>`; may be empty.
+    A change needs `make synth`, which compares it with the other environments'."""
     base_domain: Domain = Field(max_length=150)
     """The domain that all host names end with."""
     components: tuple[str, ...]
-    """Which systems the stack has. The one key that needs `make synth`: it decides what is in the stack."""
+    """Which systems the stack has. A change needs `make synth`: it decides what is in the stack."""
     chart_mirror: Mirror = ""
     """Where all published charts are, instead of their own repositories: a folder of .tgz files, or oci://..."""
 
@@ -92,14 +92,7 @@ class Stack(TerraformStack, Generic[Model]):
         for provider, version in VERSIONS.providers.items():
             source = {"source": f"hashicorp/{provider}", "version": version}
             self.add_override(f"terraform.required_providers.{provider}", source)
-        # What people annotate by hand to open the deletion lock is not drift.
-        KubernetesProvider(
-            self,
-            "kubernetes",
-            config_path="${var.kubeconfig}",
-            config_context="${var.kube_context}",
-            ignore_annotations=[f"^{DELETE_ANNOTATION}$"],
-        )
+        KubernetesProvider(self, "kubernetes", config_path="${var.kubeconfig}", config_context="${var.kube_context}")
         HelmProvider(
             self,
             "helm",
@@ -147,6 +140,12 @@ class Stack(TerraformStack, Generic[Model]):
             "environment",
             f"var.environment == {literal(name)}",
             f"this is the stack {name}: plan it with -var-file=envs/{name}.tfvars",
+        )
+        # Prefixes are compared with each other at synth: a plan that skipped it could answer for another environment.
+        yield Rule(
+            "env_prefix",
+            f"var.env_prefix == {literal(self.file.env_prefix)}",
+            f"the stack was synthesized with {literal(self.file.env_prefix)}: run make synth and commit what it writes",
         )
         components = ",".join(sorted(self.file.components))
         yield Rule(

@@ -10,15 +10,22 @@ from constructs.versions import ROOT
 from stacks import atlantis, documentation
 from stacks.environment import EnvironmentStack
 from stacks.infra import InfraStack
-from stacks.project import Project
+from stacks.project import Project, ProjectError
 
 _LOCK_FILE = ".terraform.lock.hcl"
 _PROVIDERS = ROOT / "stacks" / "providers.lock.hcl"
 
 
 def synthesize(project: Project) -> None:
-    """Write terraform/, atlantis.yaml and docs/settings.md, and remove the folders of stacks that are gone."""
+    """Write terraform/, atlantis.yaml and docs/settings.md, and remove the folders of stacks that are gone.
+
+    Raises `ProjectError` before it writes anything if Terraform would read more in a stack's folder than its own JSON.
+    """
     output = project.root / project.cdktf.output
+    strangers = [path for path in (output / "stacks").glob("*/*") if _is_stranger(path)]
+    if strangers:
+        remedy = "Terraform would read it beside the stack; remove it"
+        raise ProjectError([f"{path.relative_to(project.root).as_posix()}: {remedy}" for path in sorted(strangers)])
     backend = project.cdktf.context.backend
     app = App(outdir=str(output), context=project.cdktf.context.model_dump(mode="json", exclude_none=True))
     environments = [Environment(name) for name in project.environments]
@@ -27,13 +34,17 @@ def synthesize(project: Project) -> None:
         EnvironmentStack(app, file=settings, backend=backend)
     app.synth()
     stacks = {project.infra.environment, *project.environments}
-    for folder in (output / "stacks").iterdir():
+    for folder in sorted(path for path in (output / "stacks").iterdir() if path.is_dir()):
         if folder.name not in stacks:
             shutil.rmtree(folder)
         else:
             _keep_locked(folder / _LOCK_FILE)
     _write(project.root / "atlantis.yaml", atlantis.render(project))
     _write(project.root / "docs" / "settings.md", documentation.render())
+
+
+def _is_stranger(path: Path) -> bool:
+    return path.name != "cdk.tf.json" and path.name.endswith((".tf", ".tf.json", ".tfvars", ".tfvars.json"))
 
 
 def _keep_locked(lock: Path) -> None:

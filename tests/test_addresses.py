@@ -16,7 +16,7 @@ def pinned(section: str) -> set[str]:
 
 def neutral(addresses: Iterable[str], environments: Iterable[str]) -> set[str]:
     names = "|".join(sorted(environments, key=len, reverse=True))
-    return {re.sub(rf"(?<=tenancy_)({names})(?=_)", "<environment>", address) for address in addresses}
+    return {re.sub(rf"(?<=tenancy_environment_)({names})(?=_)", "<environment>", address) for address in addresses}
 
 
 def test_every_address_is_pinned(stacks: dict[str, Stack], environment_stacks: dict[str, Stack]) -> None:

@@ -51,11 +51,19 @@ def test_each_later_one_waits_for_the_one_before_in_the_guarded_workflow(
         assert entry["workflow"] == ("prod" if place else "environment")
 
 
+def test_prod_is_guarded_wherever_it_stands(project: Project) -> None:
+    context = Context(backend=project.cdktf.context.backend, promotion=())
+    alone = Project(project.root, CdktfJson(output="terraform", context=context), project.infra, project.environments)
+    entries = {entry["name"]: entry for entry in yaml.safe_load(render(alone))["projects"]}
+    assert entries["prod"]["workflow"] == "prod"
+    assert not any(entry["autoplan"]["enabled"] for entry in entries.values())
+
+
 def test_infra_and_the_rest_have_their_own_workflows_and_depend_on_nothing(
     projects: dict[str, dict[str, Any]], project: Project
 ) -> None:
     for name in {"infra", *project.environments} - set(project.cdktf.context.promotion):
-        assert projects[name]["workflow"] == ("infra" if name == "infra" else "environment")
+        assert projects[name]["workflow"] == (name if name in ("infra", "prod") else "environment")
         assert "depends_on" not in projects[name]
 
 

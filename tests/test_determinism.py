@@ -42,6 +42,22 @@ def test_the_same_bytes_from_another_folder_home_hash_seed_and_with_eager_bindin
     }
 
 
+@pytest.mark.parametrize("name", ["x.auto.tfvars", "terraform.tfvars", "more.tf", "override.tf.json"])
+def test_what_terraform_would_read_beside_a_stack_is_refused(name: str, clone: Path) -> None:
+    stranger = clone / "terraform" / "stacks" / "infra" / name
+    stranger.parent.mkdir(parents=True)
+    stranger.write_text("enable_infra = true\n", encoding="utf-8")
+    (clone / "terraform" / "stacks" / ".DS_Store").touch()
+    command = [sys.executable, str(clone / "main.py")]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    assert refused.returncode == 1
+    words = "Terraform would read it beside the stack; remove it"
+    assert refused.stderr == f"terraform/stacks/infra/{name}: {words}\n"
+    assert not (clone / "terraform" / "stacks" / "infra" / "cdk.tf.json").exists()
+    stranger.unlink()
+    assert synthesized(clone, clone, [])
+
+
 def test_a_synthesis_leaves_no_orphan_and_keeps_what_terraform_added_to_a_lock_file(clone: Path) -> None:
     (clone / "envs" / "passing.tfvars").write_text(
         'environment = "passing"\nenv_prefix = "x-passing"\nbase_domain = "example.com"\ncomponents = ["redis"]\n',

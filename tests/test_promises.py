@@ -82,6 +82,15 @@ def test_a_file_whose_components_are_not_synthesized_is_refused(
             evaluate(stack, {}, tfvars=tfvars, components=["redis", "redis"])
 
 
+def test_a_prefix_that_was_not_compared_with_the_others_is_refused(
+    stacks: dict[str, Stack], project: Project, evaluate: Evaluate
+) -> None:
+    for name, stack in stacks.items():
+        tfvars = project.root / "envs" / f"{name}.tfvars"
+        with pytest.raises(Refused, match="run make synth"):
+            evaluate(stack, {}, tfvars=tfvars, enable_infra=name == "infra", env_prefix="x-other")
+
+
 def test_a_quota_without_its_environment_is_refused_at_plan_too(
     stacks: dict[str, Stack], project: Project, evaluate: Evaluate
 ) -> None:
@@ -208,7 +217,7 @@ def test_infra_bounds_every_environment(stacks: dict[str, Stack], environment_st
     infra = resources(stacks["infra"])
     for name in environment_stacks:
         for room, level in (("data", "restricted"), ("monitoring", "baseline")):
-            prefix = f"tenancy_{name}_{room}"
+            prefix = f"tenancy_environment_{name}_{room}"
             labels = infra[f"kubernetes_namespace_v1.{prefix}"]["metadata"]["labels"]
             assert labels["pod-security.kubernetes.io/enforce"] == level
             assert labels["strata/environment"] == name
@@ -281,9 +290,20 @@ def test_what_all_environments_stand_on_is_protected(
     assert not protected
 
 
-def test_rooms_outlive_the_lock_that_guards_them(stacks: dict[str, Stack]) -> None:
+def test_a_tenant_that_leaves_meets_a_lock_before_it_loses_anything(
+    stacks: dict[str, Stack], environment_stacks: dict[str, Stack]
+) -> None:
+    infra = resources(stacks["infra"])
+    for name in environment_stacks:
+        lock = infra[f"kubernetes_config_map_v1.tenancy_environment_{name}_lock"]
+        held = {address for address in infra if f"tenancy_environment_{name}_" in address}
+        assert set(lock["depends_on"]) == held - {f"kubernetes_config_map_v1.tenancy_environment_{name}_lock"}
+        assert len(held) == 12
+
+
+def test_namespaces_are_deleted_while_the_policies_still_guard_them(stacks: dict[str, Stack]) -> None:
     for address, resource in resources(stacks["infra"]).items():
-        if re.match(r"kubernetes_namespace_v1\.tenancy_.+_(data|monitoring)$", address):
+        if re.match(r"kubernetes_namespace_v1\.tenancy_environment_.+_(data|monitoring)$", address):
             assert resource["depends_on"] == ["helm_release.tenancy_policies"]
 
 

@@ -233,6 +233,10 @@ S3 = {"type": "s3", "bucket": "strata", "region": "eu-central-1"}
             context(promotion=["staging", "staging"]),
             ['context.promotion: found ["staging", "staging"]; give each environment once'],
         ),
+        (
+            context(promotion=["prod", "staging"]),
+            ['context.promotion: found ["prod", "staging"]; the first is planned by itself: put another'],
+        ),
         (context(promotion=["staging", 1]), ["context.promotion.1: found 1 (a number); give a string"]),
         (
             context(promotions=[]),

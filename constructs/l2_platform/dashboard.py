@@ -71,7 +71,7 @@ class Dashboard(Construct):
             },
             depends_on=depends_on,
         )
-        route = Route(
+        Route(
             self,
             "route",
             namespace=namespace,
@@ -81,4 +81,3 @@ class Dashboard(Construct):
             addresses=addresses,
             depends_on=[release.resource],
         )
-        self.url = route.url

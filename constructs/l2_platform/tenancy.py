@@ -19,13 +19,8 @@ from cdktf_cdktf_provider_kubernetes.resource_quota_v1 import (
 from pydantic import Field
 
 from constructs import Construct
-from constructs.environment import (
-    DELETE_ANNOTATION,
-    ENVIRONMENT_LABEL,
-    LOCK_NAME,
-    PROTECTED_LABEL,
-    Environment,
-)
+from constructs.deletion_lock import DELETE_ANNOTATION, LOCK_NAME, PROTECTED_LABEL, DeletionLock
+from constructs.environment import ENVIRONMENT_LABEL, Environment
 from constructs.network_flow import DNS, TRAEFIK, Flow, NetworkFlow
 from constructs.reference import number, text
 from constructs.release import Release
@@ -167,6 +162,8 @@ class Tenant(Construct):
                 depends_on=depends_on,
             )
             self._limit(layer, namespace, quota)
+        # Without it a leaving environment would lose its quotas and network rules before its namespaces are refused.
+        DeletionLock(self, "lock", name="tenant", namespace=environment.data_namespace, holds=self)
 
     def _limit(self, layer: str, namespace: Namespace, quota: DataQuota | MonitoringQuota) -> None:
         ResourceQuotaV1(
@@ -241,10 +238,11 @@ class Tenancy(Construct):
             },
             depends_on=[self.iac.resource],
         )
+        tenants_scope = Construct(self, "environment")
         for environment in environments:
             # The policies come before the namespaces, so that a destroy meets the namespaces while they are locked.
             Tenant(
-                self,
+                tenants_scope,
                 environment.name,
                 environment=environment,
                 settings=tenants[environment.name],

@@ -27,7 +27,9 @@ _PASSWORD_KEY = "password"  # noqa: S105 (a key's name)
 _USER_ID = 101
 _CONFIG = "/etc/clickhouse-server"
 
-# How many days each of the server's logs about itself is kept: they would fill the volume otherwise.
+# How many days each of the server's logs about itself is kept: they would fill the volume otherwise. A section here
+# switches its log on, so only those of the image's own config.xml; opentelemetry_span_log there has an engine, which
+# forbids a ttl.
 _LOG_DAYS = {
     "asynchronous_metric_log": 3,
     "error_log": 7,
@@ -37,6 +39,8 @@ _LOG_DAYS = {
     "processors_profile_log": 3,
     "query_log": 7,
     "query_metric_log": 3,
+    "query_thread_log": 3,
+    "query_views_log": 3,
     "text_log": 3,
     "trace_log": 3,
 }
@@ -88,7 +92,7 @@ class ClickHouse(Construct):
             "server.yaml": self._file("server", _server(settings)),
             "users.yaml": self._file("users", _users(user, profile)),
         }
-        ConfigMapV1(
+        config = ConfigMapV1(
             self, "config", metadata=ConfigMapV1Metadata(name=name, namespace=namespace, labels=pods), data=files
         )
         service = ServiceV1(
@@ -144,7 +148,7 @@ class ClickHouse(Construct):
             timeouts=workload.StatefulSetV1Timeouts(create="10m", update="10m"),
             # A changed size would replace the server, and not even resize the volume that it finds again.
             lifecycle=TerraformResourceLifecycle(ignore_changes=["spec[0].volume_claim_template"]),
-            depends_on=[auth.resource, service],
+            depends_on=[auth.resource, config, service],
         )
         self.endpoint = Endpoint(
             host=f"{name}.{namespace}.svc", port=_TCP_PORT, secret=auth.name, password_key=_PASSWORD_KEY, user=user
@@ -158,6 +162,8 @@ class ClickHouse(Construct):
 def _server(settings: ClickHouseSettings) -> dict[str, object]:
     """Return what differs from the image's own config.xml."""
     memory = mebibytes(settings.memory)
+    logs = {log: {"ttl": f"event_date + INTERVAL {days} DAY DELETE"} for log, days in _LOG_DAYS.items()}
+    logs["text_log"]["level"] = "information"
     return {
         "logger": {
             "level": "information",
@@ -172,6 +178,7 @@ def _server(settings: ClickHouseSettings) -> dict[str, object]:
         "index_mark_cache_size": expression("floor({} * 0.05) * 1048576", memory),
         "uncompressed_cache_size": 0,
         "macros": {"shard": "01", "replica": "0"},
+        # By localhost, since SigNoz's migrator asks any other host as the user `default`, who is closed to the network.
         "remote_servers": {
             "@replace": "1",
             ClickHouse.cluster: {"shard": {"replica": {"host": "localhost", "port": _TCP_PORT}}},
@@ -185,7 +192,7 @@ def _server(settings: ClickHouseSettings) -> dict[str, object]:
             "snapshot_storage_path": "/var/lib/clickhouse/coordination/snapshots",
             "raft_configuration": {"server": {"id": 1, "hostname": "localhost", "port": 9234}},
         },
-        **{log: {"ttl": f"event_date + INTERVAL {days} DAY DELETE"} for log, days in _LOG_DAYS.items()},
+        **logs,
     }
 
 
@@ -217,9 +224,10 @@ def _pod(
     container = workload.StatefulSetV1SpecTemplateSpecContainer(
         name="clickhouse",
         image=image,
-        # Not the image's entry point: that one rewrites the users' files.
+        # Not the image's entry point: that one rewrites the users' files. It also switches the watchdog off.
         command=["clickhouse-server", f"--config-file={_CONFIG}/config.xml"],
         env=[
+            workload.StatefulSetV1SpecTemplateSpecContainerEnv(name="CLICKHOUSE_WATCHDOG_ENABLE", value="0"),
             workload.StatefulSetV1SpecTemplateSpecContainerEnv(
                 name="CLICKHOUSE_PASSWORD",
                 value_from=workload.StatefulSetV1SpecTemplateSpecContainerEnvValueFrom(
@@ -227,7 +235,7 @@ def _pod(
                         name=secret, key=_PASSWORD_KEY
                     )
                 ),
-            )
+            ),
         ],
         port=[
             workload.StatefulSetV1SpecTemplateSpecContainerPort(name="http", container_port=_HTTP_PORT),

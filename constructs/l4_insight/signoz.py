@@ -145,7 +145,6 @@ class SigNoz(Construct):
             depends_on=[release.resource],
         )
         DeletionLock(self, "lock", name="signoz", namespace=namespace, holds=self)
-        self.otlp_host = f"signoz-otel-collector.{namespace}.svc"
 
     def _open_flows(self, environment: Environment, settings: SigNozSettings) -> None:
         namespace = environment.monitoring_namespace

@@ -96,7 +96,7 @@ class Workspace:
 
 
 def simulate(stop: threading.Event) -> None:
-    """Do for simulated nodes what their missing parts would do: answer webhooks, and become ready."""
+    """Make do with simulated nodes: let them take pods, and let pass what their webhooks would have been asked."""
     kubectl("taint", "nodes", "--all", "node.kubernetes.io/not-ready-")
     while not stop.wait(0.2):
         for kind in ("validatingwebhookconfigurations", "mutatingwebhookconfigurations"):
@@ -241,6 +241,7 @@ def test_what_holds_data_is_deleted_by_nobody_who_does_not_name_it(workspace: Wo
         ("persistentvolumeclaims", "--all", "--namespace=data-staging"),
         ("clusters.postgresql.cnpg.io", "postgres", "--namespace=data-staging"),
         ("namespaces", "data-staging"),
+        ("customresourcedefinitions", "clusters.postgresql.cnpg.io"),
         ("configmaps", "deletion-lock-stack", "--namespace=data-staging"),
     ):
         refused = kubectl("delete", *arguments, "--wait=false")
@@ -307,12 +308,38 @@ def test_a_protected_environment_is_destroyed_when_each_thing_is_named_and_prod_
     assert workspace.plan("prod") == EMPTY
 
 
+def test_an_environment_that_leaves_is_refused_with_its_rules_in_place_until_it_is_named(workspace: Workspace) -> None:
+    (workspace.root / "envs" / "feature.tfvars").unlink()
+    workspace.synthesize()
+    refused = workspace.terraform("infra", "apply", "-auto-approve")
+    assert refused.returncode == 1
+    assert "kubectl annotate configmaps deletion-lock-tenant --namespace=data-feature" in " ".join(
+        refused.stderr.split()
+    )
+    for kind, name in (("networkpolicy", "default-deny"), ("resourcequota", "environment"), ("limitrange", "defaults")):
+        assert kubectl("get", kind, name, "--namespace=data-feature").returncode == 0
+    unlock("configmap", "deletion-lock-tenant", "data-feature")
+    for namespace in ("data-feature", "monitoring-feature"):
+        unlock("namespace", namespace)
+    workspace.apply("infra")
+    assert kubectl("get", "namespace", "data-feature").returncode != 0
+    assert workspace.plan("infra") == workspace.plan("prod") == EMPTY
+
+
+def test_a_lock_that_was_left_open_is_seen_and_closed(workspace: Workspace) -> None:
+    unlock("configmap", "deletion-lock-redis", "data-prod")
+    assert workspace.plan("prod") == CHANGES
+    workspace.apply("prod")
+    assert kubectl("delete", "configmap", "deletion-lock-redis", "--namespace=data-prod").returncode != 0
+    assert workspace.plan("prod") == EMPTY
+
+
 def test_infra_is_destroyed_and_applied_again_and_prod_finds_its_data(workspace: Workspace, names: list[str]) -> None:
     claims = {claim["metadata"]["uid"] for claim in objects("pvc", "--namespace=data-prod")}
     unlock("configmap", "deletion-lock-stack", "iac")
     refused = workspace.destroy("infra")
     assert refused.returncode == 1
-    assert "kubectl annotate namespaces" in " ".join(refused.stderr.split())
+    assert "kubectl annotate configmaps deletion-lock-tenant --namespace=data-prod" in " ".join(refused.stderr.split())
     assert {claim["metadata"]["uid"] for claim in objects("pvc", "--namespace=data-prod")} == claims
     workspace.apply("infra")
     assert workspace.plan("infra") == workspace.plan("prod") == EMPTY
