@@ -78,6 +78,7 @@ class Subject:
         """Return what a file of this stack may hold."""
         pinned = {
             "environment": st.just(self.file.environment),
+            "env_prefix": st.just(self.file.env_prefix),
             "components": st.permutations(self.file.components).map(tuple),
         }
         return _objects(type(self.file), self.names, pinned)
@@ -92,6 +93,7 @@ class Subject:
         named = {name for key in ("quotas", "tenants") for name in getattr(model, key, {})}
         is_this_stack = (
             model.environment == self.file.environment
+            and model.env_prefix == self.file.env_prefix
             and sorted(model.components) == sorted(self.file.components)
             and named <= set(self.names)
             and not set(values) & set(COMMAND_LINE_VARIABLES)
