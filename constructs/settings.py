@@ -2,6 +2,7 @@
 
 import re
 import typing
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeGuard
 
@@ -21,62 +22,71 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
 
 
+class Constraint(ABC):
+    """What a string must satisfy beyond being one. Terraform's side of each kind is in `constructs.variable`."""
+
+    @abstractmethod
+    def holds(self, value: str) -> bool:
+        """Tell whether the value satisfies it."""
+
+    @abstractmethod
+    def remedy(self) -> str:
+        """Return what tells a person to give something else."""
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def _check(self, value: str) -> str:
+        if not self.holds(value):
+            raise ValueError(self.remedy())
+        return value
+
+
 @dataclass(frozen=True)
-class Form:
-    """The form of a string: an RE2 pattern for all of it, and the words that tell a person what to give."""
+class Form(Constraint):
+    """The form of a string: an RE2 pattern for all of it, and the words for what has that form."""
 
     pattern: str
     words: str
 
-    def check(self, value: str) -> str:
-        """Return the value, or raise a ValueError that says what to give."""
-        if re.fullmatch(self.pattern, value, re.ASCII) is None:
-            message = f"give {self.words}"
-            raise ValueError(message)
-        return value
+    def holds(self, value: str) -> bool:
+        """Tell whether all of the value matches the pattern."""
+        return re.fullmatch(self.pattern, value, re.ASCII) is not None
 
-    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(self.check, handler(source))
+    def remedy(self) -> str:
+        """Return what tells a person to give something of this form."""
+        return f"give {self.words}"
 
 
 @dataclass(frozen=True)
-class AtLeast:
+class AtLeast(Constraint):
     """The smallest size, in MiB, with which a system starts at all."""
 
     mebibytes: int
 
-    @property
-    def words(self) -> str:
-        """What to give, for a person."""
-        return f"at least {self.mebibytes}Mi"
+    def holds(self, value: str) -> bool:
+        """Tell whether a size is large enough."""
+        return mebibytes_of(value) >= self.mebibytes
 
-    def check(self, value: str) -> str:
-        """Return the value, or raise a ValueError that says what to give."""
-        if mebibytes_of(value) < self.mebibytes:
-            message = f"give {self.words}"
-            raise ValueError(message)
-        return value
-
-    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(self.check, handler(source))
+    def remedy(self) -> str:
+        """Return what tells a person to give more."""
+        return f"give at least {self.mebibytes}Mi"
 
 
 @dataclass(frozen=True)
-class NotBeginning:
-    """Prefixes that a name must not have, and the words that tell a person what to give instead."""
+class NotBeginning(Constraint):
+    """Prefixes that a name must not have, and the words for what to give instead."""
 
     prefixes: tuple[str, ...]
     words: str
 
-    def check(self, value: str) -> str:
-        """Return the value, or raise a ValueError that says what to give."""
-        if value.startswith(self.prefixes):
-            message = f"give {self.words}"
-            raise ValueError(message)
-        return value
+    def holds(self, value: str) -> bool:
+        """Tell whether a name has none of the prefixes."""
+        return not value.startswith(self.prefixes)
 
-    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(self.check, handler(source))
+    def remedy(self) -> str:
+        """Return what tells a person to give another name."""
+        return f"give {self.words}"
 
 
 _LABEL = "[a-z0-9]([a-z0-9-]*[a-z0-9])?"

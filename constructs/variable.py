@@ -86,14 +86,14 @@ def _each(annotation: Any, names: str, item: str, value: str, key: str, *, depth
 
 def _constraint_rule(constraint: object, value: str, key: str) -> Iterator[Rule]:
     match constraint:
-        case Form(pattern=pattern, words=words):
-            yield Rule(key, f"can(regex({literal(f'^({pattern})$')}, {value}))", f"give {words}")
-        case AtLeast(mebibytes=least, words=words):
+        case Form(pattern=pattern):
+            yield Rule(key, f"can(regex({literal(f'^({pattern})$')}, {value}))", constraint.remedy())
+        case AtLeast(mebibytes=least):
             size = bare(mebibytes(Reference(value)))
-            yield Rule(key, f"try({size} >= {least}, true)", f"give {words}")
-        case NotBeginning(prefixes=prefixes, words=words):
+            yield Rule(key, f"try({size} >= {least}, true)", constraint.remedy())
+        case NotBeginning(prefixes=prefixes):
             begins = " || ".join(f"startswith({value}, {literal(prefix)})" for prefix in prefixes)
-            yield Rule(key, f"!({begins})", f"give {words}")
+            yield Rule(key, f"!({begins})", constraint.remedy())
         case Ge(ge=least):
             yield Rule(key, f"{value} >= {least}", f"give at least {least}")
         case Le(le=most):
