@@ -58,7 +58,7 @@ fresh: $(VENV)/synth ## Check that a synthesis changes nothing that is committed
 	  || { echo "The files above are not what make synth writes: run it, and commit the result." >&2; exit 1; }
 
 bench: $(VENV)/dev ## Time a synthesis beside its eager imports and an empty app
-	@$(RUN)/python tests/bench.py
+	@$(RUN)/python -m tests.bench
 
 e2e: $(VENV)/dev ## Apply everything to the cluster of KUBECONFIG, and destroy what may be destroyed
 	@$(RUN)/python -m pytest -m e2e -s tests/e2e

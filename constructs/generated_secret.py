@@ -9,6 +9,9 @@ from cdktf_cdktf_provider_kubernetes.secret_v1 import SecretV1, SecretV1Metadata
 from constructs import Construct
 from constructs.reference import number
 
+# On the pods that read a generated secret only when they start: a new revision restarts them.
+REVISION_ANNOTATION = "strata/credentials-revision"
+
 
 @dataclass(frozen=True)
 class Password:

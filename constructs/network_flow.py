@@ -9,7 +9,7 @@ from cdktf_cdktf_provider_kubernetes import network_policy_v1 as policy
 from cdktf_cdktf_provider_kubernetes.network_policy_v1 import NetworkPolicyV1
 
 from constructs import Construct
-from constructs.reference import Reference
+from constructs.reference import Reference, expression
 
 NAMESPACE_NAME = "kubernetes.io/metadata.name"
 
@@ -40,6 +40,11 @@ class Flow:
     peer: Peer
     ports: Sequence[int]
     protocol: str = "TCP"
+
+
+def pods_of(namespaces: Sequence[str], clients: Sequence[str]) -> Peer:
+    """Return all pods of some namespaces, and of those that a setting names."""
+    return Peer(namespaces=expression("concat({}, {})", namespaces, clients))
 
 
 ANYWHERE = Peer(addresses=("0.0.0.0/0", "::/0"))

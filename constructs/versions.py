@@ -8,27 +8,25 @@ from pydantic import BaseModel, ConfigDict
 ROOT = Path(__file__).resolve().parent.parent
 
 
-class Chart(BaseModel):
-    """A published Helm chart: an https:// index or an oci:// path, and the exact version."""
-
+class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Chart(_Section):
+    """A published Helm chart: an https:// index or an oci:// path, and the exact version."""
 
     repository: str
     version: str
 
 
-class Terraform(BaseModel):
+class Terraform(_Section):
     """Which Terraform or OpenTofu may plan the stacks."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     required: str
 
 
-class Versions(BaseModel):
+class Versions(_Section):
     """All of versions.toml."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     terraform: Terraform
     providers: dict[str, str]

@@ -170,7 +170,7 @@ class Stack(TerraformStack, Generic[Model]):
         )
 
     def _allocate_logical_id(self, element: Node | TerraformElement) -> str:
-        """Name an element after its path, without a hash: `redis_auth`, `tenancy_staging_data-quota`."""
+        """Name an element after its path, without a hash: `redis_auth`, `tenancy_environment_staging_data-quota`."""
         node = element.node if isinstance(element, TerraformElement) else element
         parts = [part for part in node.path.split("/")[1:] if part not in ("this", _VARIABLES)]
         return "_".join(parts)

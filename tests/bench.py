@@ -1,7 +1,6 @@
 """The benchmark: a synthesis, beside the same with eager imports, an empty cdktf app, and a `make synth` of nothing."""
 
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -9,7 +8,8 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.support import ROOT, copy_sources
+
 RUNS = 7
 EMPTY = "import stacks; from cdktf import App; App(outdir='empty').synth()"
 
@@ -30,10 +30,7 @@ def main() -> None:
     """Print a table: medians of alternating runs."""
     with tempfile.TemporaryDirectory() as scratch:
         clone = Path(scratch)
-        for name in ("main.py", "cdktf.json", "versions.toml"):
-            shutil.copy(ROOT / name, clone)
-        for name in ("stacks", "constructs", "charts", "envs"):
-            shutil.copytree(ROOT / name, clone / name)
+        copy_sources(clone)
         subjects: dict[str, tuple[list[str], Path, dict[str, str]]] = {
             "empty cdktf app": ([sys.executable, "-c", EMPTY], clone, {}),
             "python main.py": ([sys.executable, "main.py"], clone, {}),

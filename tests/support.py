@@ -1,8 +1,11 @@
 """Words that the tests share."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from stacks.project import Project
 
 ROOT = Path(__file__).resolve().parent.parent
 Stack = dict[str, Any]
@@ -16,3 +19,16 @@ def resources(stack: Stack) -> dict[str, dict[str, Any]]:
 
 class Refused(Exception):  # noqa: N818 (it is what the test waits for)
     """Terraform refused a plan; the message is its own."""
+
+
+def tfvars_of(project: Project, stack: str) -> Path:
+    """The tfvars file of a stack."""
+    return project.root / "envs" / f"{stack}.tfvars"
+
+
+def copy_sources(root: Path, *more: str) -> None:
+    """Copy what a synthesis needs into a folder, and the folders `more`, without what is derived from running them."""
+    for name in ("main.py", "cdktf.json", "versions.toml"):
+        shutil.copy(ROOT / name, root)
+    for name in ("stacks", "constructs", "charts", "envs", *more):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", ".terraform"))

@@ -19,7 +19,7 @@ import yaml
 from jsonschema.validators import validator_for
 
 from stacks.project import Project
-from tests.support import ROOT, Evaluate, Stack
+from tests.support import ROOT, Evaluate, Stack, tfvars_of
 
 CHARTS = tomllib.loads((ROOT / "versions.toml").read_text(encoding="utf-8"))["charts"]
 # Maps whose keys are not the chart's to know, though it gives some by default.
@@ -54,7 +54,7 @@ def releases(stacks: dict[str, Stack], project: Project, evaluate: Evaluate) -> 
     for stack_name, stack in stacks.items():
         named = stack["resource"]["helm_release"]
         expressions = {key: release["values"][0] for key, release in named.items()}
-        tfvars = project.root / "envs" / f"{stack_name}.tfvars"
+        tfvars = tfvars_of(project, stack_name)
         values = evaluate(stack, expressions, tfvars=tfvars, enable_infra=stack_name == "infra")
         charts = evaluate(
             stack,
@@ -123,7 +123,7 @@ def test_a_mirror_takes_the_place_of_every_repository(
             for index, release in enumerate(releases)
             for key in ("chart", "repository")
         }
-        tfvars = project.root / "envs" / f"{name}.tfvars"
+        tfvars = tfvars_of(project, name)
         found = evaluate(stack, expressions, tfvars=tfvars, enable_infra=name == "infra", chart_mirror=mirror)
         for index, release in enumerate(releases):
             chart, repository = json.loads(found[f"chart{index}"]), json.loads(found[f"repository{index}"])

@@ -1,14 +1,13 @@
 """Synthesis is a pure function of the repository: from any folder, in any home, under any hash seed."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support import ROOT
+from tests.support import ROOT, copy_sources
 
 
 def synthesized(root: Path, cwd: Path, flags: list[str], **environment: str) -> dict[str, bytes]:
@@ -23,10 +22,7 @@ def clone(tmp_path: Path) -> Path:
     """What a synthesis needs, in a folder with a space in its name."""
     root = tmp_path / "a clone"
     root.mkdir()
-    for name in ("main.py", "cdktf.json", "versions.toml"):
-        shutil.copy(ROOT / name, root)
-    for name in ("stacks", "constructs", "charts", "envs"):
-        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    copy_sources(root)
     return root
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stacks.project import Project
-from tests.support import ROOT, Evaluate, Refused, Stack, resources
+from tests.support import ROOT, Evaluate, Refused, Stack, resources, tfvars_of
 
 VERSIONS = tomllib.loads((ROOT / "versions.toml").read_text(encoding="utf-8"))
 
@@ -48,7 +48,7 @@ def strings(value: object, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def test_infra_plans_only_with_enable_infra(stacks: dict[str, Stack], project: Project, evaluate: Evaluate) -> None:
-    tfvars = project.root / "envs" / "infra.tfvars"
+    tfvars = tfvars_of(project, "infra")
     with pytest.raises(Refused, match="give -var=enable_infra=true"):
         evaluate(stacks["infra"], {}, tfvars=tfvars)
     assert evaluate(stacks["infra"], {"name": "${var.environment}"}, tfvars=tfvars, enable_infra=True)
@@ -58,7 +58,7 @@ def test_an_environment_plans_only_without_enable_infra(
     environment_stacks: dict[str, Stack], project: Project, evaluate: Evaluate
 ) -> None:
     for name, stack in environment_stacks.items():
-        tfvars = project.root / "envs" / f"{name}.tfvars"
+        tfvars = tfvars_of(project, name)
         with pytest.raises(Refused, match=f"the stack {name} never touches L1 and L2: leave enable_infra out"):
             evaluate(stack, {}, tfvars=tfvars, enable_infra=True)
         assert evaluate(stack, {"name": "${var.environment}"}, tfvars=tfvars) == {"name": name}
@@ -68,7 +68,7 @@ def test_a_stack_refuses_the_tfvars_of_every_other_stack(
     stacks: dict[str, Stack], project: Project, evaluate: Evaluate
 ) -> None:
     for name, other in itertools.permutations(stacks, 2):
-        tfvars = project.root / "envs" / f"{other}.tfvars"
+        tfvars = tfvars_of(project, other)
         with pytest.raises(Refused, match=f"this is the stack {name}: plan it with -var-file=envs/{name}.tfvars"):
             evaluate(stacks[name], {}, tfvars=tfvars, enable_infra=name == "infra")
 
@@ -77,7 +77,7 @@ def test_a_file_whose_components_are_not_synthesized_is_refused(
     environment_stacks: dict[str, Stack], project: Project, evaluate: Evaluate
 ) -> None:
     for name, stack in environment_stacks.items():
-        tfvars = project.root / "envs" / f"{name}.tfvars"
+        tfvars = tfvars_of(project, name)
         with pytest.raises(Refused, match="run make synth"):
             evaluate(stack, {}, tfvars=tfvars, components=["redis", "redis"])
 
@@ -86,7 +86,7 @@ def test_a_prefix_that_was_not_compared_with_the_others_is_refused(
     stacks: dict[str, Stack], project: Project, evaluate: Evaluate
 ) -> None:
     for name, stack in stacks.items():
-        tfvars = project.root / "envs" / f"{name}.tfvars"
+        tfvars = tfvars_of(project, name)
         with pytest.raises(Refused, match="run make synth"):
             evaluate(stack, {}, tfvars=tfvars, enable_infra=name == "infra", env_prefix="x-other")
 
@@ -94,7 +94,7 @@ def test_a_prefix_that_was_not_compared_with_the_others_is_refused(
 def test_a_quota_without_its_environment_is_refused_at_plan_too(
     stacks: dict[str, Stack], project: Project, evaluate: Evaluate
 ) -> None:
-    tfvars = project.root / "envs" / "infra.tfvars"
+    tfvars = tfvars_of(project, "infra")
     for key in ("quotas", "tenants"):
         with pytest.raises(Refused, match=f"{key}: an entry has no envs/<name>.tfvars"):
             evaluate(stacks["infra"], {}, tfvars=tfvars, enable_infra=True, **{key: {"nobody": {}}})
@@ -316,7 +316,7 @@ def test_host_names_begin_with_the_prefix_and_end_with_the_domain(
             if not address.startswith("kubernetes_ingress_v1."):
                 continue
             host = ingress["spec"]["rule"][0]["host"]
-            tfvars = project.root / "envs" / f"{name}.tfvars"
+            tfvars = tfvars_of(project, name)
             service = ingress["metadata"]["name"]
             found = evaluate(stack, {"host": host}, tfvars=tfvars, enable_infra=name == "infra")["host"]
             label = f"{settings.env_prefix}-{service}" if settings.env_prefix else service

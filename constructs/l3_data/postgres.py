@@ -9,7 +9,7 @@ from constructs.deletion_lock import DeletionLock
 from constructs.endpoint import Endpoint
 from constructs.environment import Environment
 from constructs.generated_secret import GeneratedSecret, Password
-from constructs.network_flow import API_SERVER, Flow, NetworkFlow, Peer
+from constructs.network_flow import API_SERVER, Flow, NetworkFlow, Peer, pods_of
 from constructs.reference import expression, mebibytes
 from constructs.release import Release
 from constructs.settings import AtLeast, ClientNamespace, Cpu, Size, Sized
@@ -68,10 +68,7 @@ class Postgres(Construct):
                     Peer(pods={"app.kubernetes.io/name": "cloudnative-pg"}, namespaces=("iac",)),
                     ports=(_PORT, _STATUS_PORT),
                 ),
-                Flow(
-                    Peer(namespaces=expression("concat([{}], {})", environment.monitoring_namespace, settings.clients)),
-                    ports=(_PORT,),
-                ),
+                Flow(pods_of([environment.monitoring_namespace], settings.clients), ports=(_PORT,)),
             ],
             calls=[instances, API_SERVER],
         )

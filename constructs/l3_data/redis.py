@@ -8,8 +8,8 @@ from constructs import Construct
 from constructs.deletion_lock import DeletionLock
 from constructs.endpoint import Endpoint
 from constructs.environment import Environment
-from constructs.generated_secret import GeneratedSecret, Password
-from constructs.network_flow import Flow, NetworkFlow, Peer
+from constructs.generated_secret import REVISION_ANNOTATION, GeneratedSecret, Password
+from constructs.network_flow import Flow, NetworkFlow, pods_of
 from constructs.reference import expression, mebibytes
 from constructs.release import Release
 from constructs.settings import AtLeast, ClientNamespace, Cpu, Size, Sized
@@ -53,12 +53,7 @@ class Redis(Construct):
             name="redis",
             namespace=namespace,
             pods={"app.kubernetes.io/name": "redis"},
-            callers=[
-                Flow(
-                    Peer(namespaces=expression("concat([{}], {})", environment.monitoring_namespace, settings.clients)),
-                    ports=(_PORT,),
-                )
-            ],
+            callers=[Flow(pods_of([environment.monitoring_namespace], settings.clients), ports=(_PORT,))],
         )
         maxmemory = expression("floor({} * 0.75)", mebibytes(settings.memory))
         release = Release(
@@ -76,9 +71,7 @@ class Redis(Construct):
                 # The rest of the memory is for the rewrite of the append-only file, which forks the server.
                 "extraConfig": f"appendonly yes\nmaxmemory {maxmemory}mb\nmaxmemory-policy {settings.eviction}\n",
                 "persistence": {"enabled": True, "size": settings.storage},
-                "podAnnotations": {
-                    "strata/credentials-revision": expression("tostring({})", settings.credentials_revision)
-                },
+                "podAnnotations": {REVISION_ANNOTATION: expression("tostring({})", settings.credentials_revision)},
                 "resources": settings.resources(),
                 "initContainer": {"resources": {"requests": {"cpu": "10m", "memory": "32Mi"}}},
             },

@@ -16,7 +16,7 @@ from cdktf_cdktf_provider_kubernetes.service_v1 import (
 from constructs import Construct
 from constructs.endpoint import Endpoint
 from constructs.environment import Environment
-from constructs.generated_secret import GeneratedSecret, Password
+from constructs.generated_secret import REVISION_ANNOTATION, GeneratedSecret, Password
 from constructs.network_flow import Flow, NetworkFlow, Peer
 from constructs.reference import expression, mebibytes, resolve, text
 from constructs.settings import AtLeast, Cpu, Size, Sized
@@ -127,7 +127,7 @@ class ClickHouse(Construct):
                     metadata=workload.StatefulSetV1SpecTemplateMetadata(
                         labels=pods,
                         annotations={
-                            "strata/credentials-revision": text(credentials_revision),
+                            REVISION_ANNOTATION: text(credentials_revision),
                             "strata/configuration": Fn.sha256(Fn.join("", list(files.values()))),
                         },
                     ),
@@ -256,10 +256,7 @@ def _pod(
             timeout_seconds=5,
             failure_threshold=6,
         ),
-        resources=workload.StatefulSetV1SpecTemplateSpecContainerResources(
-            requests={"cpu": text(settings.cpu), "memory": text(settings.memory)},
-            limits={"memory": text(settings.memory)},
-        ),
+        resources=workload.StatefulSetV1SpecTemplateSpecContainerResources(**resolve(settings.resources())),
         security_context=workload.StatefulSetV1SpecTemplateSpecContainerSecurityContext(
             allow_privilege_escalation=False,
             read_only_root_filesystem=True,

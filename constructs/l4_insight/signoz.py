@@ -5,9 +5,9 @@ from pydantic import Field
 from constructs import Construct
 from constructs.deletion_lock import DeletionLock
 from constructs.environment import Environment
-from constructs.generated_secret import GeneratedSecret, Password
+from constructs.generated_secret import REVISION_ANNOTATION, GeneratedSecret, Password
 from constructs.l4_insight.clickhouse import ClickHouse, ClickHouseSettings
-from constructs.network_flow import TRAEFIK, Flow, NetworkFlow, Peer
+from constructs.network_flow import TRAEFIK, Flow, NetworkFlow, Peer, pods_of
 from constructs.reference import expression
 from constructs.release import Release
 from constructs.route import Addresses, Route
@@ -87,7 +87,7 @@ class SigNoz(Construct):
         )
         self._open_flows(environment, settings)
         host = addresses.host("signoz")
-        revision = {"strata/credentials-revision": expression("tostring({})", settings.credentials_revision)}
+        revision = {REVISION_ANNOTATION: expression("tostring({})", settings.credentials_revision)}
         release = Release(
             self,
             "release",
@@ -164,12 +164,7 @@ class SigNoz(Construct):
             name="signoz-otel-collector",
             namespace=namespace,
             pods=_COLLECTOR,
-            callers=[
-                Flow(
-                    Peer(namespaces=expression("concat({}, {})", environment.namespaces, settings.clients)),
-                    ports=_OTLP_PORTS,
-                )
-            ],
+            callers=[Flow(pods_of(environment.namespaces, settings.clients), ports=_OTLP_PORTS)],
             calls=[clickhouse, Flow(Peer(pods=_SERVER), ports=(_OPAMP_PORT,))],
         )
         NetworkFlow(

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import ROOT
+from tests.support import ROOT, copy_sources
 
 pytestmark = pytest.mark.e2e
 
@@ -56,11 +56,7 @@ class Workspace:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        for name in ("main.py", "cdktf.json", "versions.toml"):
-            shutil.copy(ROOT / name, root)
-        for name in ("stacks", "constructs", "charts", "envs", "terraform"):
-            ignored = shutil.ignore_patterns("__pycache__", ".terraform")
-            shutil.copytree(ROOT / name, root / name, ignore=ignored)
+        copy_sources(root, "terraform")
 
     def terraform(self, stack: str, *arguments: str, tfvars: str | None = None) -> subprocess.CompletedProcess[str]:
         folder = self.root / "terraform" / "stacks" / stack
