@@ -62,7 +62,12 @@ class InfraStack(Stack[InfraSettings]):
         )
         variables = self.variables
         tenancy = Tenancy(
-            self, "tenancy", environments=environments, tenants=variables.tenants, quotas=variables.quotas
+            self,
+            "tenancy",
+            environments=environments,
+            tenants=variables.tenants,
+            quotas=variables.quotas,
+            actors=["atlantis"],
         )
         if "certificates" in file.components:
             Certificates(
