@@ -33,7 +33,7 @@ _RBAC = "rbac.authorization.k8s.io"
 _AGGREGATE = f"strata/aggregate-to-{DEPLOYER_ROLE}"
 _BUILT_IN = ("admin", "edit", "view")
 # What an environment makes beyond what the built-in `admin` may: databases and their backups.
-_CUSTOM_RESOURCES = {
+_DATABASES = {
     "postgresql.cnpg.io": (
         "backups",
         "clusters",
@@ -46,7 +46,13 @@ _CUSTOM_RESOURCES = {
     ),
     "barmancloud.cnpg.io": ("objectstores",),
 }
-_ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+# What it may look at: cert-manager makes these for its Ingresses.
+_CERTIFICATES = {
+    "cert-manager.io": ("certificaterequests", "certificates", "issuers"),
+    "acme.cert-manager.io": ("challenges", "orders"),
+}
+_READ = ("get", "list", "watch")
+_WRITE = ("create", "delete", "deletecollection", "patch", "update")
 
 
 class DeployerRole(Construct):
@@ -63,8 +69,9 @@ class DeployerRole(Construct):
             "custom-resources",
             metadata=ClusterRoleV1Metadata(name=f"{DEPLOYER_ROLE}-custom-resources", labels={_AGGREGATE: "true"}),
             rule=[
-                ClusterRoleV1Rule(api_groups=[group], resources=list(kinds), verbs=list(_ALL_VERBS))
-                for group, kinds in _CUSTOM_RESOURCES.items()
+                ClusterRoleV1Rule(api_groups=[group], resources=list(kinds), verbs=list(verbs))
+                for groups, verbs in ((_DATABASES, (*_READ, *_WRITE)), (_CERTIFICATES, _READ))
+                for group, kinds in groups.items()
             ],
         )
         labels = [_AGGREGATE, *(f"{_RBAC}/aggregate-to-{role}" for role in _BUILT_IN)]

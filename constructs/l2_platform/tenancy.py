@@ -25,6 +25,7 @@ from constructs.l2_platform.deployer import Deployer, DeployerRole
 from constructs.network_flow import DNS, TRAEFIK, Flow, NetworkFlow
 from constructs.reference import number, text
 from constructs.release import Release
+from constructs.route import CLUSTER_ISSUER
 from constructs.settings import Cpu, Settings, Size
 
 PLATFORM_PRIORITY = 1_000_000
@@ -50,8 +51,14 @@ _KEEPERS = (
     "system:serviceaccount:kube-system:resourcequota-controller",
 )
 _CERT_MANAGER = "system:serviceaccount:kube-system:cert-manager"
-# Traefik's other annotations are written into rules of its own language, external-dns' move records.
-_INGRESS_ANNOTATIONS = ("traefik.ingress.kubernetes.io/router.entrypoints", "traefik.ingress.kubernetes.io/router.tls")
+# What an environment may say to Traefik and cert-manager. Other annotations of theirs name other hosts, take another's
+# middleware or certificate, or are read as rules of Traefik's own language.
+_INGRESS_ANNOTATIONS = {
+    "cert-manager.io/cluster-issuer": [CLUSTER_ISSUER],
+    "traefik.ingress.kubernetes.io/router.entrypoints": ["web", "web,websecure", "websecure"],
+    "traefik.ingress.kubernetes.io/router.tls": ["true"],
+}
+_SERVICE_ANNOTATIONS = ("traefik.ingress.kubernetes.io/service.serversscheme",)
 
 
 class DataQuota(Settings):
@@ -284,6 +291,7 @@ class Tenancy(Construct):
                 "platformAccounts": [f"system:serviceaccount:iac:{infra.name}", *_KEEPERS],
                 "certManager": _CERT_MANAGER,
                 "ingressAnnotations": _INGRESS_ANNOTATIONS,
+                "serviceAnnotations": _SERVICE_ANNOTATIONS,
                 "protectedLabel": PROTECTED_LABEL,
                 "deleteAnnotation": DELETE_ANNOTATION,
                 "lockName": LOCK_NAME,

@@ -20,8 +20,8 @@ KUBECONFIG = os.environ.get("KUBECONFIG", "")
 EMPTY, CHANGES = 0, 2
 
 
-def kubectl(*arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
-    command = ["kubectl", f"--kubeconfig={KUBECONFIG}", *arguments]
+def kubectl(*arguments: str, text: str | None = None, kubeconfig: str = KUBECONFIG) -> subprocess.CompletedProcess[str]:
+    command = ["kubectl", f"--kubeconfig={kubeconfig}", *arguments]
     return subprocess.run(command, input=text, capture_output=True, text=True, check=False)  # noqa: S603
 
 
