@@ -45,9 +45,7 @@ check: lint types imports test fresh ## Run everything that CI runs
 
 lint: $(VENV)/dev ## Check style: ruff, and shellcheck for every shell file
 	@$(RUN)/ruff check . && $(RUN)/ruff format --check .
-	@git ls-files -co --exclude-standard | while read -r file; do \
-	  [ ! -f "$$file" ] || { head -n 1 "$$file" | LC_ALL=C grep -Eaq '^#!.*[/ ](ba)?sh( |$$)' && printf '%s\0' "$$file"; } || true; \
-	done | xargs -0 $(RUN)/shellcheck
+	@git grep --untracked -lzE '^#!.*[/ ](ba)?sh$$' | xargs -0 $(RUN)/shellcheck
 
 types: $(VENV)/dev ## Check types: mypy
 	@$(RUN)/mypy

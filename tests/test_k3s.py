@@ -569,7 +569,7 @@ def test_a_machine_in_the_place_of_a_node_is_refused_until_the_old_node_is_delet
 
 def test_every_finding_on_every_machine_is_told_at_once_and_nothing_is_changed(lab: Lab) -> None:
     names = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta")
-    alpha, beta, gamma, delta, epsilon, zeta, eta = (lab.machine(name) for name in names)
+    _, beta, gamma, delta, epsilon, zeta, eta = (lab.machine(name) for name in names)
     beta.stop()
     known = lab.known_hosts.read_text(encoding="utf-8").splitlines()
     known = [entry for entry in known if not entry.startswith(f"[{gamma.address}]")]
@@ -582,9 +582,9 @@ def test_every_finding_on_every_machine_is_told_at_once_and_nothing_is_changed(l
     (zeta.root / "run" / "systemd" / "system").rmdir()
     zeta.stand_in("date", "echo 1000000000")
     (eta.folder / "listener").write_text("10250", encoding="utf-8")
-    agents = [machine.node() for machine in (delta, epsilon, zeta)]
-    agents.append(eta.node(internal_address="10.200.0.1"))
-    findings = refused(lab.converge([machine.node() for machine in (alpha, beta, gamma)], agents))
+    nodes = [machine.node(internal_address=machine.internal) for machine in lab.machines.values()]
+    nodes[-1]["internal_address"] = "10.200.0.1"
+    findings = refused(lab.converge(nodes[:3], nodes[3:]))
     expected = [
         f"beta ({beta.address}): cannot be reached by ssh: .*Connection refused; look whether ssh -p {beta.port} .*",
         f"gamma ({gamma.address}): its host key is not known; ssh-keyscan -p {gamma.port} {gamma.address}, .*",
@@ -677,12 +677,15 @@ def test_a_private_network_is_what_nodes_join_in_and_flannel_is_told_its_interfa
     alpha, delta = lab.machine("alpha"), lab.machine("delta")
     nodes = [machine.node(internal_address=machine.internal) for machine in (alpha, delta)]
     done(lab.converge(nodes[:1], nodes[1:]))
-    assert f'node-ip: "{alpha.internal}"\n' in alpha.config()
+    for key in ("node-ip", "advertise-address"):
+        assert f'{key}: "{alpha.internal}"\n' in alpha.config()
     assert f'server: "https://{alpha.internal}:6443"\n' in delta.config()
     for machine in (alpha, delta):
         assert machine.config().endswith('flannel-iface: "eth1"\n')
     assert f"server: https://{alpha.address}:6443\n" in lab.kubeconfig.read_text(encoding="utf-8")
     assert "0 changed" in done(lab.converge(nodes[:1], nodes[1:]))
+    (finding,) = refused(lab.converge(nodes[:1], [delta.node()]))
+    assert finding.endswith("alpha and it are not in one network; give internal_address to all nodes or to none")
 
 
 def test_an_installer_with_another_digest_is_not_run(lab: Lab) -> None:

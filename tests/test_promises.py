@@ -186,6 +186,7 @@ _SECRET_NAMES = {
     "signoz-clickhouse",
     "cloudflare-api-token",
     "${var.certificates.cloudflare_token_secret}",
+    "${var.k3s.snapshot.s3_secret}",
 }
 
 

@@ -109,6 +109,8 @@ config_of() { # node
   fi
   printf 'secrets-encryption: true\n'
   printf 'write-kubeconfig-mode: "0600"\n'
+  # K3s would rather tell nodes and pods the external address, which a NAT may not lead back.
+  [ "${internals[i]}" = - ] || printf 'advertise-address: "%s"\n' "${internals[i]}"
   printf 'tls-san:\n'
   while IFS= read -r name; do printf '  - "%s"\n' "$name"; done <<<"$(subject_names)"
   printf 'etcd-snapshot-schedule-cron: "%s"\n' "$STRATA_SNAPSHOT_SCHEDULE"
@@ -201,6 +203,12 @@ fault_of_connection() { # node: why ssh did not come to the end of the probe
 
 find_faults() {
   local i line skew
+  for ((i = 1; i < count; i++)); do
+    if { [ "${internals[i]}" = - ] && [ "${internals[0]}" != - ]; } ||
+      { [ "${internals[i]}" != - ] && [ "${internals[0]}" = - ]; }; then
+      find_fault "${names[i]} (${hosts[i]}): ${names[0]} and it are not in one network; give internal_address to all nodes or to none"
+    fi
+  done
   for ((i = 0; i < count; i++)); do
     if [ "$(fact "$i" status)" != 0 ] || [ "$(fact "$i" probed)" != yes ]; then
       find_fault "${names[i]} (${hosts[i]}): $(fault_of_connection "$i")"
