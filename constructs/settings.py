@@ -4,12 +4,16 @@ import re
 import typing
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeGuard
+from typing import Annotated, Any, Generic, TypeGuard, TypeVar
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 MEBIBYTES = {"Mi": 1, "Gi": 1024, "Ti": 1024 * 1024}
+# The error of a list that is wrong as a whole: its words alone are the sentence.
+LIST_ERROR = "list_refused"
+
+Value = TypeVar("Value")
 
 
 class Settings(BaseModel):
@@ -22,11 +26,11 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
 
 
-class Constraint(ABC):
-    """What a string must satisfy beyond being one. Terraform's side of each kind is in `constructs.variable`."""
+class Constraint(ABC, Generic[Value]):
+    """What a value must satisfy beyond its type. Terraform's side of each kind is in `constructs.variable`."""
 
     @abstractmethod
-    def holds(self, value: str) -> bool:
+    def holds(self, value: Value) -> bool:
         """Tell whether the value satisfies it."""
 
     @abstractmethod
@@ -36,14 +40,17 @@ class Constraint(ABC):
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_after_validator_function(self._check, handler(source))
 
-    def _check(self, value: str) -> str:
+    def _check(self, value: Value) -> Value:
         if not self.holds(value):
-            raise ValueError(self.remedy())
+            raise self._error(value)
         return value
+
+    def _error(self, value: Value) -> Exception:  # noqa: ARG002 (a list's error speaks of what was found in it)
+        return ValueError(self.remedy())
 
 
 @dataclass(frozen=True)
-class Form(Constraint):
+class Form(Constraint[str]):
     """The form of a string: an RE2 pattern for all of it, and the words for what has that form."""
 
     pattern: str
@@ -59,7 +66,7 @@ class Form(Constraint):
 
 
 @dataclass(frozen=True)
-class AtLeast(Constraint):
+class AtLeast(Constraint[str]):
     """The smallest size, in MiB, with which a system starts at all."""
 
     mebibytes: int
@@ -74,7 +81,7 @@ class AtLeast(Constraint):
 
 
 @dataclass(frozen=True)
-class NotBeginning(Constraint):
+class NotBeginning(Constraint[str]):
     """Prefixes that a name must not have, and the words for what to give instead."""
 
     prefixes: tuple[str, ...]
@@ -87,6 +94,56 @@ class NotBeginning(Constraint):
     def remedy(self) -> str:
         """Return what tells a person to give another name."""
         return f"give {self.words}"
+
+
+@dataclass(frozen=True)
+class Count(Constraint[tuple[object, ...]]):
+    """How many items a list may have beside none, and what another number of them cannot do."""
+
+    allowed: tuple[int, ...]
+    words: str
+
+    def holds(self, value: tuple[object, ...]) -> bool:
+        """Tell whether a list has one of the numbers of items."""
+        return len(value) in (0, *self.allowed)
+
+    def remedy(self) -> str:
+        """Return what tells a person to give another number of items."""
+        return f"give {self._numbers()}: any other number of {self.words}"
+
+    def _numbers(self) -> str:
+        *most, last = map(str, self.allowed)
+        return f"{', '.join(most)} or {last}"
+
+    def _error(self, value: tuple[object, ...]) -> Exception:
+        return list_error(f"{len(value)} {self.words}; give {self._numbers()}")
+
+
+@dataclass(frozen=True)
+class Unique(Constraint[tuple[Any, ...]]):
+    """The attribute in which all items of a list differ."""
+
+    attribute: str
+
+    def holds(self, value: tuple[Any, ...]) -> bool:
+        """Tell whether no two items have the same."""
+        return self._twice(value) is None
+
+    def remedy(self) -> str:
+        """Return what tells a person to give each once."""
+        return f"give each {self.attribute} once"
+
+    def _twice(self, value: tuple[Any, ...]) -> str | None:
+        found = [str(getattr(item, self.attribute)) for item in value]
+        return next((item for item in found if found.count(item) > 1), None)
+
+    def _error(self, value: tuple[Any, ...]) -> Exception:
+        return list_error(f'found the {self.attribute} "{self._twice(value)}" twice; {self.remedy()}')
+
+
+def list_error(words: str) -> PydanticCustomError:
+    """Return the error of a list that is wrong as a whole."""
+    return PydanticCustomError(LIST_ERROR, "{words}", {"words": words})
 
 
 _LABEL = "[a-z0-9]([a-z0-9-]*[a-z0-9])?"
@@ -139,6 +196,15 @@ def mapping_value(annotation: object) -> type[Settings] | None:
         value = typing.get_args(annotation)[1]
         if is_settings(value):
             return value
+    return None
+
+
+def list_item(annotation: object) -> type[Settings] | None:
+    """Return M where a field's type is `tuple[M, ...]` of settings, else None."""
+    if is_tuple_of(annotation):
+        item = typing.get_args(annotation)[0]
+        if is_settings(item):
+            return item
     return None
 
 

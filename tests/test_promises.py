@@ -255,6 +255,7 @@ _SECRET_NAMES = {
     "signoz-clickhouse",
     "cloudflare-api-token",
     "${var.certificates.cloudflare_token_secret}",
+    "${var.k3s.snapshot.s3_secret}",
 }
 
 
@@ -272,6 +273,9 @@ def test_every_version_is_exact_and_from_versions_toml(stacks: dict[str, Stack])
             assert re.fullmatch(r"v?\d+\.\d+\.\d+", release["version"])
     for image in VERSIONS["images"].values():
         assert re.fullmatch(r"[a-z0-9./-]+:\d[\w.-]*(@sha256:[0-9a-f]{64})?", image)
+    assert re.fullmatch(r"v\d+\.\d+\.\d+\+k3s\d+", VERSIONS["tools"]["k3s"])
+    (provisioner,) = stacks["infra"]["resource"]["terraform_data"]["k3s_nodes"]["provisioner"]
+    assert provisioner["local-exec"]["environment"]["STRATA_VERSION"] == VERSIONS["tools"]["k3s"]
 
 
 def test_every_stack_has_a_lock_file_for_exactly_its_providers(stacks: dict[str, Stack], project: Project) -> None:
