@@ -1,6 +1,6 @@
 """The stack `infra`: L1 and L2, which all environments share."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -8,6 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from constructs import Construct
 from constructs.deletion_lock import DeletionLock
 from constructs.environment import Environment
+from constructs.l1_bootstrap.atlantis import Atlantis, AtlantisSettings
 from constructs.l1_bootstrap.certificates import Certificates, CertificatesSettings
 from constructs.l1_bootstrap.k3s import QUORUM, K3s, K3sNode, K3sSettings, agent_rules, refuse_agents
 from constructs.l2_platform.dashboard import Dashboard, DashboardSettings
@@ -25,7 +26,7 @@ class InfraSettings(StackSettings):
 
     env_prefix: Literal[""]
     """Empty: the platform's host names are its own, `dashboard.<base_domain>`."""
-    components: tuple[Literal["certificates", "dashboard", "operators"], ...]
+    components: tuple[Literal["atlantis", "certificates", "dashboard", "operators"], ...]
     """Which systems the stack has. A change needs `make synth`: it decides what is in the stack."""
     k3s_servers: Annotated[tuple[K3sNode, ...], QUORUM, Unique("name"), Unique("host")] = ()
     """Machines that become the cluster's servers, by `make nodes`; none: the cluster of `KUBECONFIG` is used."""
@@ -33,6 +34,8 @@ class InfraSettings(StackSettings):
     """Machines that become the cluster's agents: nodes that run pods and no part of the control plane."""
     k3s: K3sSettings = K3sSettings()
     """What all nodes of `k3s_servers` and `k3s_agents` have in common."""
+    atlantis: AtlantisSettings = AtlantisSettings()
+    """The server that plans and applies pull requests."""
     certificates: CertificatesSettings = CertificatesSettings()
     """Certificates of all routes."""
     dashboard: DashboardSettings = DashboardSettings()
@@ -57,7 +60,13 @@ class InfraStack(Stack[InfraSettings]):
     """The shared layers, and the namespaces of every environment."""
 
     def __init__(
-        self, scope: Construct, *, file: InfraSettings, environments: Sequence[Environment], backend: Backend
+        self,
+        scope: Construct,
+        *,
+        file: InfraSettings,
+        environments: Sequence[Environment],
+        backend: Backend,
+        guard: Mapping[str, str],
     ) -> None:
         names = [environment.name for environment in environments]
         super().__init__(
@@ -86,8 +95,19 @@ class InfraStack(Stack[InfraSettings]):
             environments=environments,
             tenants=variables.tenants,
             quotas=variables.quotas,
-            actors=["atlantis"],
+            actors=["atlantis"] if "atlantis" in file.components else [],
         )
+        if "atlantis" in file.components:
+            Atlantis(
+                self,
+                "atlantis",
+                namespace=tenancy.iac.name,
+                addresses=self.addresses,
+                guard=guard,
+                priority_class=PLATFORM_PRIORITY_CLASS,
+                settings=variables.atlantis,
+                depends_on=tenancy.ready,
+            )
         if "certificates" in file.components:
             Certificates(
                 self,
