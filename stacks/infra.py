@@ -1,6 +1,6 @@
 """The stack `infra`: L1 and L2, which all environments share."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -8,7 +8,7 @@ from pydantic import Field
 from constructs import Construct
 from constructs.deletion_lock import DeletionLock
 from constructs.environment import Environment
-from constructs.l1_bootstrap.atlantis import Atlantis, AtlantisSettings
+from constructs.l1_bootstrap.atlantis import Atlantis, AtlantisSettings, Guard
 from constructs.l1_bootstrap.certificates import Certificates, CertificatesSettings
 from constructs.l2_platform.dashboard import Dashboard, DashboardSettings
 from constructs.l2_platform.operators import Operators, OperatorsSettings
@@ -51,7 +51,7 @@ class InfraStack(Stack[InfraSettings]):
         file: InfraSettings,
         environments: Sequence[Environment],
         backend: Backend,
-        guard: Mapping[str, str],
+        guard: Guard,
     ) -> None:
         names = [environment.name for environment in environments]
         super().__init__(
