@@ -6,6 +6,8 @@ import yaml
 
 from stacks.project import GUARDED, INFRA, Project
 
+_UNGUARDED = "environment"
+WORKFLOWS = (_UNGUARDED, INFRA, GUARDED)
 _HEADER = """\
 # Written by `make synth` from envs/*.tfvars and cdktf.json: do not edit.
 #
@@ -36,7 +38,7 @@ def workflow(name: str, promotion: tuple[str, ...]) -> str:
     """Return the server's workflow for a stack: its own for infra, the guarded one from the promotion's second on."""
     if name == INFRA:
         return INFRA
-    return GUARDED if name in (GUARDED, *promotion[1:]) else "environment"
+    return GUARDED if name in (GUARDED, *promotion[1:]) else _UNGUARDED
 
 
 def _project(name: str, output: str, promotion: tuple[str, ...]) -> dict[str, Any]:

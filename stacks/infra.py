@@ -1,6 +1,6 @@
 """The stack `infra`: L1 and L2, which all environments share."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -8,7 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from constructs import Construct
 from constructs.deletion_lock import DeletionLock
 from constructs.environment import Environment
-from constructs.l1_bootstrap.atlantis import Atlantis, AtlantisSettings
+from constructs.l1_bootstrap.atlantis import Atlantis, AtlantisSettings, Guard
 from constructs.l1_bootstrap.certificates import Certificates, CertificatesSettings
 from constructs.l1_bootstrap.k3s import QUORUM, K3s, K3sNode, K3sSettings, agent_rules, refuse_agents
 from constructs.l2_platform.dashboard import Dashboard, DashboardSettings
@@ -66,7 +66,7 @@ class InfraStack(Stack[InfraSettings]):
         file: InfraSettings,
         environments: Sequence[Environment],
         backend: Backend,
-        guard: Mapping[str, str],
+        guard: Guard,
     ) -> None:
         names = [environment.name for environment in environments]
         super().__init__(

@@ -6,6 +6,7 @@ from pathlib import Path
 from cdktf import App
 
 from constructs.environment import Environment
+from constructs.l1_bootstrap.atlantis import Guard
 from stacks import atlantis, documentation, guard
 from stacks.environment import EnvironmentStack
 from stacks.infra import InfraStack
@@ -27,7 +28,8 @@ def synthesize(project: Project) -> None:
     backend = project.cdktf.context.backend
     app = App(outdir=str(output), context=project.cdktf.context.model_dump(mode="json", exclude_none=True))
     environments = [Environment(name, file.env_prefix) for name, file in project.environments.items()]
-    InfraStack(app, file=project.infra, environments=environments, backend=backend, guard=guard.files(project))
+    server = Guard(guard.files(project), atlantis.WORKFLOWS)
+    InfraStack(app, file=project.infra, environments=environments, backend=backend, guard=server)
     for settings in project.environments.values():
         EnvironmentStack(app, file=settings, backend=backend)
     app.synth()

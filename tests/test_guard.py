@@ -497,7 +497,7 @@ def change(address: str, *actions: str, name: str = "x") -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("address", "words"),
     [
-        ("terraform_data.k3s_server-a", "nodes are changed from a laptop: make apply ENV=infra"),
+        ("terraform_data.k3s_server-a", "nodes are changed from a laptop: make nodes"),
         ("kubernetes_secret_v1.atlantis_credentials[0]", "with TF_VAR_atlantis_token and TF_VAR_"),
     ],
 )

@@ -1,6 +1,7 @@
 """Atlantis: it plans and applies pull requests, as one deployer for each stack and with no rights of its own."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import yaml
@@ -19,7 +20,6 @@ from constructs.settings import Cpu, Form, Name, Size, Sized
 from constructs.versions import VERSIONS
 
 GUARD_PLACE = "/etc/strata/atlantis"
-WORKFLOWS = ("environment", "infra", "prod")
 # The Secret that Terraform writes only when somebody hands it the token.
 CREDENTIALS = "kubernetes_secret_v1.atlantis_credentials"
 _PORT = 4141
@@ -70,7 +70,15 @@ class AtlantisSettings(Sized):
     """Add 1 for another password of the web page."""
 
 
-def server_configuration(repository: str, branch: str, place: str = GUARD_PLACE) -> str:
+@dataclass(frozen=True)
+class Guard:
+    """What decides about pull requests: its files by name, and the workflows whose only step it is."""
+
+    files: Mapping[str, str]
+    workflows: Sequence[str]
+
+
+def server_configuration(repository: str, branch: str, workflows: Sequence[str], place: str = GUARD_PLACE) -> str:
     """Return the server's repos.yaml: one repository, and workflows whose only step is the guard that lies at `place`.
 
     `default` is redefined, and is what a folder gets that atlantis.yaml does not name.
@@ -89,7 +97,7 @@ def server_configuration(repository: str, branch: str, place: str = GUARD_PLACE)
                     "branch": f"/^{branch}$/",
                     "workflow": "default",
                     "allowed_overrides": ["workflow"],
-                    "allowed_workflows": list(WORKFLOWS),
+                    "allowed_workflows": list(workflows),
                     "allow_custom_workflows": False,
                     "apply_requirements": ["undiverged"],
                     "autodiscover": {"mode": "disabled"},
@@ -98,7 +106,7 @@ def server_configuration(repository: str, branch: str, place: str = GUARD_PLACE)
             ],
             "workflows": {
                 "default": stages(refused),
-                **{name: stages({"plan": f"plan {name}", "apply": f"apply {name}", **unused}) for name in WORKFLOWS},
+                **{name: stages({"plan": f"plan {name}", "apply": f"apply {name}", **unused}) for name in workflows},
             },
             "metrics": {"prometheus": {"endpoint": "/metrics"}},
         },
@@ -108,7 +116,7 @@ def server_configuration(repository: str, branch: str, place: str = GUARD_PLACE)
 
 
 class Atlantis(Construct):
-    """Atlantis at `atlantis.<base_domain>`. `guard` are the files that its workflows run and read, by name."""
+    """Atlantis at `atlantis.<base_domain>`, with the guard at `GUARD_PLACE`."""
 
     def __init__(
         self,
@@ -117,7 +125,7 @@ class Atlantis(Construct):
         *,
         namespace: str,
         addresses: Addresses,
-        guard: Mapping[str, str],
+        guard: Guard,
         priority_class: str,
         settings: AtlantisSettings,
         depends_on: Sequence[ITerraformDependable],
@@ -138,7 +146,7 @@ class Atlantis(Construct):
             self,
             "guard",
             metadata=ConfigMapV1Metadata(name="atlantis-guard", namespace=namespace),
-            data={name: escape(content) for name, content in guard.items()},
+            data={name: escape(content) for name, content in guard.files.items()},
             depends_on=list(depends_on),
         )
         NetworkFlow(
@@ -163,7 +171,7 @@ class Atlantis(Construct):
                 "image": {"repository": image, "tag": tag, "pullPolicy": "IfNotPresent"},
                 "atlantisUrl": expression('join("", ["https://", {}])', addresses.host("atlantis")),
                 "orgAllowlist": settings.repository,
-                "repoConfig": server_configuration(text(settings.repository), text(settings.branch)),
+                "repoConfig": server_configuration(text(settings.repository), text(settings.branch), guard.workflows),
                 **_hosts(settings),
                 "vcsSecretName": settings.credentials_secret,
                 "basicAuthSecretName": web.name,
@@ -202,7 +210,6 @@ class Atlantis(Construct):
                 # Told to stop, it waits for what it is applying.
                 "terminationGracePeriodSeconds": 900,
                 "resources": settings.resources(),
-                "test": {"enabled": False},
             },
             depends_on=[files, web.resource, *depends_on],
         )
@@ -230,24 +237,19 @@ class Atlantis(Construct):
                 description=f"{words}, given as TF_VAR_atlantis_{name} when credentials_revision is bumped.",
             )
             variable.add_override("ephemeral", True)  # noqa: FBT003 (cdktf's own interface)
+        # The chart knows an App's key and its webhook's secret by these names.
+        token = expression('{0} == "github-app" ? "key.pem" : join("_", [{0}, "token"])', settings.vcs)
+        webhook = expression('join("_", [{0} == "github-app" ? "github" : {0}, "secret"])', settings.vcs)
         secret = SecretV1(
             self,
             "credentials",
             metadata=SecretV1Metadata(name=text(settings.credentials_secret), namespace=namespace),
+            data_wo={str(token): "${var.atlantis_token}", str(webhook): "${var.atlantis_webhook_secret}"},
             data_wo_revision=number(settings.credentials_revision),
             depends_on=list(depends_on),
         )
         # People hold the token: without a revision there is nothing to write, and the Secret is theirs.
         secret.add_override("count", str(expression("{} > 0 ? 1 : 0", settings.credentials_revision)))
-        keys = (
-            expression('{0} == "github-app" ? "key.pem" : join("_", [{0}, "token"])', settings.vcs),
-            expression('join("_", [{0} == "github-app" ? "github" : {0}, "secret"])', settings.vcs),
-        )
-        pairs = ", ".join(
-            f"({key.expression}) = var.atlantis_{name}"
-            for key, name in zip(keys, ("token", "webhook_secret"), strict=True)
-        )
-        secret.add_override("data_wo", f"${{{{ {pairs} }}}}")
 
 
 def _hosts(settings: AtlantisSettings) -> dict[str, object]:

@@ -10,7 +10,7 @@ changes contains change if {
 
 deny contains "found no plan" if not is_array(object.get(input, "resource_changes", null))
 
-deny contains sprintf("%s: nodes are changed from a laptop: make apply ENV=infra", [change.address]) if {
+deny contains sprintf("%s: nodes are changed from a laptop: make nodes", [change.address]) if {
 	some change in changes
 	change.type == "terraform_data"
 }
