@@ -4,7 +4,7 @@
 environment = "infra"
 env_prefix  = ""
 base_domain = "example.com"
-components  = ["certificates", "dashboard", "operators"]
+components  = ["certificates", "dashboard", "dns", "operators"]
 
 # Give an address, and certificates come from Let's Encrypt instead of being self-signed.
 certificates = {

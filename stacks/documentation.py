@@ -6,7 +6,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from constructs.reference import literal
-from constructs.settings import Settings, is_settings, mapping_value
+from constructs.settings import Settings, is_settings, list_item, mapping_value
 from constructs.variable import default_value, rules, terraform_type
 from stacks.environment import EnvironmentSettings
 from stacks.infra import InfraSettings
@@ -38,6 +38,9 @@ def _rows(model: type[Settings], prefix: str) -> Iterator[tuple[str, str, str, s
         if entry is not None:
             yield f"`{key}`", "map", "`{}`", _cell(field.description)
             yield from _rows(entry, f"{key}.<name>.")
+        elif (item := list_item(field.annotation)) is not None:
+            yield f"`{key}`", "list", _default(field), _cell(field.description)
+            yield from _rows(item, f"{key}.<number>.")
         elif is_settings(field.annotation):
             yield f"`{key}`", "object", "`{}`", _cell(field.description)
             yield from _rows(field.annotation, f"{key}.")

@@ -9,6 +9,7 @@ from constructs import Construct
 from constructs.deletion_lock import DeletionLock
 from constructs.environment import Environment
 from constructs.l1_bootstrap.certificates import Certificates, CertificatesSettings
+from constructs.l1_bootstrap.dns import Dns, DnsSettings
 from constructs.l2_platform.dashboard import Dashboard, DashboardSettings
 from constructs.l2_platform.operators import Operators, OperatorsSettings
 from constructs.l2_platform.tenancy import PLATFORM_PRIORITY_CLASS, QuotaSettings, Tenancy, TenantSettings
@@ -24,12 +25,14 @@ class InfraSettings(StackSettings):
 
     env_prefix: Literal[""]
     """Empty: the platform's host names are its own, `dashboard.<base_domain>`."""
-    components: tuple[Literal["certificates", "dashboard", "operators"], ...]
+    components: tuple[Literal["certificates", "dashboard", "dns", "operators"], ...]
     """Which systems the stack has. A change needs `make synth`: it decides what is in the stack."""
     certificates: CertificatesSettings = CertificatesSettings()
     """Certificates of all routes."""
     dashboard: DashboardSettings = DashboardSettings()
     """The Kubernetes dashboard."""
+    dns: DnsSettings = DnsSettings()
+    """Records of all routes' host names."""
     operators: OperatorsSettings = OperatorsSettings()
     """The operators that environments need."""
     quotas: dict[Name, QuotaSettings] = Field(default_factory=dict)
@@ -68,8 +71,18 @@ class InfraStack(Stack[InfraSettings]):
             Certificates(
                 self,
                 "certificates",
+                base_domain=variables.base_domain,
                 priority_class=PLATFORM_PRIORITY_CLASS,
                 settings=variables.certificates,
+                depends_on=tenancy.ready,
+            )
+        if "dns" in file.components:
+            Dns(
+                self,
+                "dns",
+                base_domain=variables.base_domain,
+                priority_class=PLATFORM_PRIORITY_CLASS,
+                settings=variables.dns,
                 depends_on=tenancy.ready,
             )
         if "operators" in file.components:

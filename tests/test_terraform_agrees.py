@@ -133,10 +133,11 @@ def _objects(
 ) -> st.SearchStrategy[dict[str, Any]]:
     fields = model.model_fields
     strategies = {name: pinned.get(name, _of_field(field, names)) for name, field in fields.items()}
-    return st.fixed_dictionaries(
+    objects = st.fixed_dictionaries(
         {name: strategy for name, strategy in strategies.items() if fields[name].is_required()},
         optional={name: strategy for name, strategy in strategies.items() if not fields[name].is_required()},
     )
+    return objects.filter(lambda values: _is_valid(TypeAdapter(model), values)) if model.needs else objects
 
 
 def _of_field(field: FieldInfo, names: tuple[str, ...]) -> st.SearchStrategy[Any]:
@@ -170,9 +171,9 @@ def _texts(constraints: tuple[Any, ...]) -> st.SearchStrategy[str]:
     return texts.filter(lambda text: _is_valid(allowed, text))
 
 
-def _is_valid(allowed: TypeAdapter[str], text: str) -> bool:
+def _is_valid(allowed: TypeAdapter[Any], value: object) -> bool:
     try:
-        allowed.validate_python(text)
+        allowed.validate_python(value)
     except ValidationError:
         return False
     return True
