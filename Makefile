@@ -21,14 +21,14 @@ KUBE_CTX ?= $(TF_VAR_kube_context)
 export KUBE_CONFIG_PATH KUBE_CTX
 
 # What a synthesis reads, and what it writes.
-INPUTS := main.py cdktf.json versions.toml requirements.txt stacks constructs charts envs
+INPUTS := main.py cdktf.json versions.toml requirements.txt stacks constructs charts scripts envs
 OUTPUTS := terraform/manifest.json terraform/stacks atlantis.yaml docs/settings.md
 FINGERPRINT = find $(INPUTS) $(OUTPUTS) -type f ! -path '*/.terraform/*' ! -path '*/__pycache__/*' -print 2>/dev/null | LC_ALL=C sort | xargs cksum
 
 LOCK = $(RUN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 \
   --generate-hashes --no-emit-index-url --no-header --output-file
 
-.PHONY: help synth test check lint types imports fresh bench e2e plan apply init lock clean
+.PHONY: help synth test check lint types imports fresh bench e2e plan apply nodes init lock clean
 
 help: ## Print the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-10s %s\n", $$1, $$2}'
@@ -43,8 +43,9 @@ test: $(VENV)/dev ## Run all tests; those that need terraform or the charts say 
 
 check: lint types imports test fresh ## Run everything that CI runs
 
-lint: $(VENV)/dev ## Check style: ruff
+lint: $(VENV)/dev ## Check style: ruff, and shellcheck for every shell file
 	@$(RUN)/ruff check . && $(RUN)/ruff format --check .
+	@git grep --untracked -lzE '^#!.*[/ ](ba)?sh$$' | xargs -0 $(RUN)/shellcheck
 
 types: $(VENV)/dev ## Check types: mypy
 	@$(RUN)/mypy
@@ -68,6 +69,12 @@ plan: init ## Plan the stack ENV (staging) against the cluster of KUBECONFIG
 
 apply: init ## Apply the stack ENV (staging) to the cluster of KUBECONFIG, after a question
 	$(TERRAFORM) -chdir=$(STACK) apply $(ARGUMENTS)
+
+nodes: ENV = infra
+nodes: synth ## Install or change the nodes of k3s_servers and k3s_agents over SSH, after a question; writes KUBECONFIG
+	@test -n "$(KUBECONFIG)" || { echo "Give KUBECONFIG=<where the cluster's kubeconfig is to be>" >&2; exit 1; }
+	$(TERRAFORM) -chdir=$(STACK) init -input=false
+	$(TERRAFORM) -chdir=$(STACK) apply -target=terraform_data.k3s_nodes $(ARGUMENTS)
 
 init: synth
 	@test -d $(STACK) || { echo "There is no stack $(ENV): give ENV one of: $(notdir $(wildcard terraform/stacks/*))" >&2; exit 1; }

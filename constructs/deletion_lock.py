@@ -1,6 +1,6 @@
 """The deletion lock: an object that a destroy meets before anything else, and that the API server keeps."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from cdktf import TerraformResource
 from cdktf_cdktf_provider_kubernetes.config_map_v1 import ConfigMapV1, ConfigMapV1Metadata
@@ -22,7 +22,15 @@ class DeletionLock(Construct):
     """
 
     def __init__(
-        self, scope: Construct, id_: str, *, name: str, namespace: str, holds: Construct, also: Sequence[str] = ()
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        name: str,
+        namespace: str,
+        holds: Construct,
+        also: Sequence[str] = (),
+        labels: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(scope, id_)
         also_commands = " && ".join(
@@ -32,7 +40,7 @@ class DeletionLock(Construct):
         ConfigMapV1(
             self,
             "this",
-            metadata=ConfigMapV1Metadata(name=f"{LOCK_NAME}-{name}", namespace=namespace),
+            metadata=ConfigMapV1Metadata(name=f"{LOCK_NAME}-{name}", namespace=namespace, labels=labels),
             data={"also": also_commands},
             depends_on=[child for child in holds.node.find_all() if isinstance(child, TerraformResource)],
         )

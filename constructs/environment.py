@@ -3,13 +3,15 @@
 from dataclasses import dataclass
 
 ENVIRONMENT_LABEL = "strata/environment"
+PRIORITY_CLASS_PREFIX = "environment-"
 
 
 @dataclass(frozen=True)
 class Environment:
-    """One environment: `staging`, `prod`, ..."""
+    """One environment: `staging`, `prod`, ... Its host names begin with `host_prefix`, which one may have empty."""
 
     name: str
+    host_prefix: str
 
     @property
     def data_namespace(self) -> str:
@@ -29,4 +31,4 @@ class Environment:
     @property
     def priority_class(self) -> str:
         """The PriorityClass of all its pods."""
-        return f"environment-{self.name}"
+        return f"{PRIORITY_CLASS_PREFIX}{self.name}"

@@ -68,13 +68,14 @@ class NetworkFlow(Construct):
         pods: Mapping[str, str],
         callers: Sequence[Flow] = (),
         calls: Sequence[Flow] = (),
+        labels: Mapping[str, str] | None = None,
         depends_on: Sequence[ITerraformDependable] = (),
     ) -> None:
         super().__init__(scope, id_)
         NetworkPolicyV1(
             self,
             "this",
-            metadata=policy.NetworkPolicyV1Metadata(name=name, namespace=namespace),
+            metadata=policy.NetworkPolicyV1Metadata(name=name, namespace=namespace, labels=labels),
             spec=policy.NetworkPolicyV1Spec(
                 pod_selector=policy.NetworkPolicyV1SpecPodSelector(match_labels=dict(pods)),
                 policy_types=["Ingress", "Egress"],

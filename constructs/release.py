@@ -1,6 +1,5 @@
 """A chart release: the one place where Helm is called."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from cdktf import Fn, ITerraformDependable, TerraformLocal
 from cdktf_cdktf_provider_helm.release import Release as HelmRelease
 
 from constructs import Construct
+from constructs.digest import digest_of
 from constructs.reference import expression, resolve
 from constructs.versions import ROOT, VERSIONS
 
@@ -46,7 +46,7 @@ class Release(Construct):
         source = _local_chart(chart) if is_local else _published_chart(chart)
         if is_local:
             # Helm sees no change in a local chart unless its version or its values change.
-            values = {**values, "chartDigest": _digest(chart)}
+            values = {**values, "chartDigest": digest_of(LOCAL_CHARTS / chart)}
         local = TerraformLocal(self, "values", resolve(values))
         self.name = name
         self.resource = HelmRelease(
@@ -89,13 +89,3 @@ def _published_chart(name: str) -> _Source:
 def _local_chart(name: str) -> _Source:
     metadata: dict[str, Any] = yaml.safe_load((LOCAL_CHARTS / name / "Chart.yaml").read_text(encoding="utf-8"))
     return _Source(None, f"${{path.module}}/../../../charts/{name}", metadata["version"])
-
-
-def _digest(name: str) -> str:
-    """Return a short digest of a local chart: the names and the content of its files."""
-    digest = hashlib.sha256()
-    folder = LOCAL_CHARTS / name
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        digest.update(f"{path.relative_to(folder).as_posix()}\0".encode())
-        digest.update(path.read_bytes().replace(b"\r\n", b"\n"))
-    return digest.hexdigest()[:16]

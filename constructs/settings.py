@@ -5,12 +5,16 @@ import re
 import typing
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Self, TypeGuard
+from typing import Annotated, Any, ClassVar, Generic, Self, TypeGuard, TypeVar
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, model_validator
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 MEBIBYTES = {"Mi": 1, "Gi": 1024, "Ti": 1024 * 1024}
+# The error of a list that is wrong as a whole: its words alone are the sentence.
+LIST_ERROR = "list_refused"
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -52,11 +56,11 @@ class Settings(BaseModel):
         return self
 
 
-class Constraint(ABC):
-    """What a string must satisfy beyond being one. Terraform's side of each kind is in `constructs.variable`."""
+class Constraint(ABC, Generic[Value]):
+    """What a value must satisfy beyond its type. Terraform's side of each kind is in `constructs.variable`."""
 
     @abstractmethod
-    def holds(self, value: str) -> bool:
+    def holds(self, value: Value) -> bool:
         """Tell whether the value satisfies it."""
 
     @abstractmethod
@@ -66,14 +70,17 @@ class Constraint(ABC):
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_after_validator_function(self._check, handler(source))
 
-    def _check(self, value: str) -> str:
+    def _check(self, value: Value) -> Value:
         if not self.holds(value):
-            raise ValueError(self.remedy())
+            raise self._error(value)
         return value
+
+    def _error(self, value: Value) -> Exception:  # noqa: ARG002 (a list's error speaks of what was found in it)
+        return ValueError(self.remedy())
 
 
 @dataclass(frozen=True)
-class Form(Constraint):
+class Form(Constraint[str]):
     """The form of a string: an RE2 pattern for all of it, and the words for what has that form."""
 
     pattern: str
@@ -89,7 +96,7 @@ class Form(Constraint):
 
 
 @dataclass(frozen=True)
-class AtLeast(Constraint):
+class AtLeast(Constraint[str]):
     """The smallest size, in MiB, with which a system starts at all."""
 
     mebibytes: int
@@ -104,7 +111,7 @@ class AtLeast(Constraint):
 
 
 @dataclass(frozen=True)
-class NotBeginning(Constraint):
+class NotBeginning(Constraint[str]):
     """Prefixes that a name must not have, and the words for what to give instead."""
 
     prefixes: tuple[str, ...]
@@ -119,6 +126,56 @@ class NotBeginning(Constraint):
         return f"give {self.words}"
 
 
+@dataclass(frozen=True)
+class Count(Constraint[tuple[object, ...]]):
+    """How many items a list may have beside none, and what another number of them cannot do."""
+
+    allowed: tuple[int, ...]
+    words: str
+
+    def holds(self, value: tuple[object, ...]) -> bool:
+        """Tell whether a list has one of the numbers of items."""
+        return len(value) in (0, *self.allowed)
+
+    def remedy(self) -> str:
+        """Return what tells a person to give another number of items."""
+        return f"give {self._numbers()}: any other number of {self.words}"
+
+    def _numbers(self) -> str:
+        *most, last = map(str, self.allowed)
+        return f"{', '.join(most)} or {last}"
+
+    def _error(self, value: tuple[object, ...]) -> Exception:
+        return list_error(f"{len(value)} {self.words}; give {self._numbers()}")
+
+
+@dataclass(frozen=True)
+class Unique(Constraint[tuple[Any, ...]]):
+    """The attribute in which all items of a list differ."""
+
+    attribute: str
+
+    def holds(self, value: tuple[Any, ...]) -> bool:
+        """Tell whether no two items have the same."""
+        return self._twice(value) is None
+
+    def remedy(self) -> str:
+        """Return what tells a person to give each once."""
+        return f"give each {self.attribute} once"
+
+    def _twice(self, value: tuple[Any, ...]) -> str | None:
+        found = [str(getattr(item, self.attribute)) for item in value]
+        return next((item for item in found if found.count(item) > 1), None)
+
+    def _error(self, value: tuple[Any, ...]) -> Exception:
+        return list_error(f'found the {self.attribute} "{self._twice(value)}" twice; {self.remedy()}')
+
+
+def list_error(words: str) -> PydanticCustomError:
+    """Return the error of a list that is wrong as a whole."""
+    return PydanticCustomError(LIST_ERROR, "{words}", {"words": words})
+
+
 _LABEL = "[a-z0-9]([a-z0-9-]*[a-z0-9])?"
 _DOMAIN = r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?"
 _IPV4 = r"((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
@@ -127,7 +184,7 @@ _IPV6 = "([0-9a-f]{1,4}:){7}[0-9a-f]{1,4}|([0-9a-f]{1,4}:){1,6}(:[0-9a-f]{1,4}){
 Size = Annotated[str, Form("[1-9][0-9]{0,5}(Mi|Gi|Ti)", "a size such as 512Mi, 10Gi or 1Ti")]
 Cpu = Annotated[str, Form("[1-9][0-9]{0,5}m?", "CPU cores such as 2, or thousandths such as 500m")]
 Domain = Annotated[str, Form(_DOMAIN, "a domain such as example.com")]
-Address = Annotated[
+Target = Annotated[
     str, Form(f"{_IPV4}|{_IPV6}|{_DOMAIN}", "an IP address such as 203.0.113.7, or a host name such as lb.example.com")
 ]
 Prefix = Annotated[

@@ -29,7 +29,7 @@ class EnvironmentStack(Stack[EnvironmentSettings]):
     """One environment's data and insight."""
 
     def __init__(self, scope: Construct, *, file: EnvironmentSettings, backend: Backend) -> None:
-        environment = Environment(file.environment)
+        environment = Environment(file.environment, file.env_prefix)
         super().__init__(scope, file=file, is_infra=False, namespace=environment.data_namespace, backend=backend)
         variables = self.variables
         if "redis" in file.components:

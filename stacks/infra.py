@@ -1,20 +1,21 @@
 """The stack `infra`: L1 and L2, which all environments share."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from constructs import Construct
 from constructs.deletion_lock import DeletionLock
 from constructs.environment import Environment
 from constructs.l1_bootstrap.certificates import Certificates, CertificatesSettings
 from constructs.l1_bootstrap.dns import Dns, DnsSettings
+from constructs.l1_bootstrap.k3s import QUORUM, K3s, K3sNode, K3sSettings, agent_rules, refuse_agents
 from constructs.l2_platform.dashboard import Dashboard, DashboardSettings
 from constructs.l2_platform.operators import Operators, OperatorsSettings
 from constructs.l2_platform.tenancy import PLATFORM_PRIORITY_CLASS, QuotaSettings, Tenancy, TenantSettings
 from constructs.reference import literal
-from constructs.settings import Name
+from constructs.settings import Name, Unique
 from constructs.variable import Rule, listed
 from stacks.backend import Backend
 from stacks.stack import Stack, StackSettings
@@ -27,6 +28,12 @@ class InfraSettings(StackSettings):
     """Empty: the platform's host names are its own, `dashboard.<base_domain>`."""
     components: tuple[Literal["certificates", "dashboard", "dns", "operators"], ...]
     """Which systems the stack has. A change needs `make synth`: it decides what is in the stack."""
+    k3s_servers: Annotated[tuple[K3sNode, ...], QUORUM, Unique("name"), Unique("host")] = ()
+    """Machines that become the cluster's servers, by `make nodes`; none: the cluster of `KUBECONFIG` is used."""
+    k3s_agents: Annotated[tuple[K3sNode, ...], Unique("name"), Unique("host")] = ()
+    """Machines that become the cluster's agents: nodes that run pods and no part of the control plane."""
+    k3s: K3sSettings = K3sSettings()
+    """What all nodes of `k3s_servers` and `k3s_agents` have in common."""
     certificates: CertificatesSettings = CertificatesSettings()
     """Certificates of all routes."""
     dashboard: DashboardSettings = DashboardSettings()
@@ -39,6 +46,14 @@ class InfraSettings(StackSettings):
     """What each environment may use; an environment that is not named has the defaults."""
     tenants: dict[Name, TenantSettings] = Field(default_factory=dict)
     """What else each environment is granted; an environment that is not named has the defaults."""
+
+    @field_validator("k3s_agents")
+    @classmethod
+    def _join_servers(cls, agents: tuple[K3sNode, ...], info: ValidationInfo) -> tuple[K3sNode, ...]:
+        # Servers that were refused are not there: their own error is enough.
+        if "k3s_servers" in info.data:
+            refuse_agents(agents, info.data["k3s_servers"])
+        return agents
 
 
 class InfraStack(Stack[InfraSettings]):
@@ -55,17 +70,26 @@ class InfraStack(Stack[InfraSettings]):
             namespace="iac",
             backend=backend,
             pins=[
-                Rule(
-                    key,
-                    f"length(setsubtract(keys(var.{key}), {literal(names)})) == 0",
-                    f"an entry has no envs/<name>.tfvars: give only {listed(names)}",
-                )
-                for key in ("quotas", "tenants")
+                *agent_rules(),
+                *(
+                    Rule(
+                        key,
+                        f"length(setsubtract(keys(var.{key}), {literal(names)})) == 0",
+                        f"an entry has no envs/<name>.tfvars: give only {listed(names)}",
+                    )
+                    for key in ("quotas", "tenants")
+                ),
             ],
         )
         variables = self.variables
+        K3s(self, "k3s", servers=variables.k3s_servers, agents=variables.k3s_agents, settings=variables.k3s)
         tenancy = Tenancy(
-            self, "tenancy", environments=environments, tenants=variables.tenants, quotas=variables.quotas
+            self,
+            "tenancy",
+            environments=environments,
+            tenants=variables.tenants,
+            quotas=variables.quotas,
+            actors=["atlantis"],
         )
         if "certificates" in file.components:
             Certificates(

@@ -1,7 +1,8 @@
 """The project's files, read and checked as a whole before anything is synthesized."""
 
+import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -141,6 +142,8 @@ def _name_problems(name: str) -> Iterator[str]:
         yield f"the name has {len(name)} characters; give the file a name of at most {MAX_NAME}"
     if name in RESERVED or name.startswith("kube-"):
         yield "the name is taken by the platform; give the file another one"
+    if "--" in name:
+        yield "the name has two dashes in a row, which Traefik reads as one; give one"
 
 
 def _contradictions(project: Project) -> Iterator[str]:
@@ -157,10 +160,25 @@ def _contradictions(project: Project) -> Iterator[str]:
             if needed is not None and needed not in project.infra.components:
                 remedy = f"{component} needs {needed}; add it to components of envs/{INFRA}.tfvars"
                 yield f"envs/{name}.tfvars: components: {remedy}"
+    yield from _clashing_names(environments)
     yield from _clashing_prefixes(environments)
     for name in project.cdktf.context.promotion:
         if name not in environments:
             yield f"cdktf.json: context.promotion: there is no envs/{name}.tfvars; add the file or remove the name"
+
+
+def _clashing_names(names: Collection[str]) -> Iterator[str]:
+    """Yield names of which one begins with another.
+
+    Traefik joins namespace, Service and port with dashes, and keeps what comes last under a name: `eu-web` in
+    `data-prod` and `web` in `data-prod-eu` are one to it (v3.7.8, pkg/provider/kubernetes/ingress/kubernetes.go).
+    """
+    for name, other in itertools.permutations(sorted(names), 2):
+        if name.startswith(f"{other}-"):
+            remedy = (
+                f"Traefik could take its Services for those of {other}; give a name that does not begin with {other}-"
+            )
+            yield f"envs/{name}.tfvars: {remedy}"
 
 
 def _clashing_prefixes(environments: Mapping[str, EnvironmentSettings]) -> Iterator[str]:

@@ -28,7 +28,7 @@ def synthesize(project: Project) -> None:
         raise ProjectError([f"{path.relative_to(project.root).as_posix()}: {remedy}" for path in sorted(strangers)])
     backend = project.cdktf.context.backend
     app = App(outdir=str(output), context=project.cdktf.context.model_dump(mode="json", exclude_none=True))
-    environments = [Environment(name) for name in project.environments]
+    environments = [Environment(name, file.env_prefix) for name, file in project.environments.items()]
     InfraStack(app, file=project.infra, environments=environments, backend=backend)
     for settings in project.environments.values():
         EnvironmentStack(app, file=settings, backend=backend)

@@ -33,5 +33,5 @@ def copy_sources(root: Path, *more: str) -> None:
     """Copy what a synthesis needs into a folder, and the folders `more`, without what is derived from running them."""
     for name in ("main.py", "cdktf.json", "versions.toml"):
         shutil.copy(ROOT / name, root)
-    for name in ("stacks", "constructs", "charts", "envs", *more):
+    for name in ("stacks", "constructs", "charts", "scripts", "envs", *more):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", ".terraform"))

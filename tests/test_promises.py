@@ -145,6 +145,75 @@ def test_environments_with_the_same_components_differ_in_their_name_only(
         assert plain.setdefault(components, text) == text
 
 
+# 3. The API server agrees.
+
+
+def test_every_stack_has_a_deployer_without_a_token_that_its_holder_may_act_as(stacks: dict[str, Stack]) -> None:
+    infra = resources(stacks["infra"])
+    accounts = {
+        account["metadata"]["name"]: account
+        for address, account in infra.items()
+        if address.startswith("kubernetes_service_account_v1.")
+    }
+    assert set(accounts) == {f"deployer-{name}" for name in stacks}
+    for account in accounts.values():
+        assert account["metadata"]["namespace"] == "iac"
+        assert account["automount_service_account_token"] is False
+    roles = [role for address, role in infra.items() if address.startswith("kubernetes_role_v1.")]
+    assert {role["metadata"]["name"]: role["rule"] for role in roles} == {
+        f"act-as-{name}": [
+            {"api_groups": [""], "resources": ["serviceaccounts"], "resource_names": [name], "verbs": ["impersonate"]}
+        ]
+        for name in accounts
+    }
+
+
+def test_a_deployer_is_bound_in_its_own_namespaces_only_and_infras_alone_is_an_administrator(
+    stacks: dict[str, Stack], environment_stacks: dict[str, Stack]
+) -> None:
+    infra = resources(stacks["infra"])
+    bound = {
+        (binding["role_ref"]["name"], subject["name"], binding["metadata"].get("namespace"))
+        for address, binding in infra.items()
+        if "_binding_v1." in address
+        for subject in binding["subject"]
+    }
+    assert bound == {
+        ("cluster-admin", "deployer-infra", None),
+        *(
+            ("environment-deployer", f"deployer-{name}", f"{room}-{name}")
+            for name in environment_stacks
+            for room in ("data", "monitoring")
+        ),
+        *((f"act-as-deployer-{name}", "atlantis", "iac") for name in stacks),
+    }
+
+
+def test_what_bounds_an_environment_is_labelled_as_the_platforms(
+    stacks: dict[str, Stack], environment_stacks: dict[str, Stack]
+) -> None:
+    rooms = {f"{room}-{name}" for name in environment_stacks for room in ("data", "monitoring")}
+    inside = [item for item in resources(stacks["infra"]).values() if namespace(item) in rooms]
+    assert len(inside) == 11 * len(environment_stacks)
+    for item in inside:
+        assert item["metadata"]["labels"] == {"strata/platform": "true"}
+
+
+def test_the_policies_know_every_environment_and_every_host_of_the_platform(
+    stacks: dict[str, Stack], project: Project
+) -> None:
+    values = stacks["infra"]["locals"]["tenancy_policies_values"]
+    assert values["environments"] == [
+        {"name": name, "hostPrefix": file.env_prefix} for name, file in project.environments.items()
+    ]
+    hosts = {
+        ingress["metadata"]["name"]
+        for address, ingress in resources(stacks["infra"]).items()
+        if address.startswith("kubernetes_ingress_v1.")
+    }
+    assert hosts <= set(values["platformHosts"])
+
+
 # 4. No secret.
 
 
@@ -184,6 +253,7 @@ def test_no_value_looks_like_a_secret(stacks: dict[str, Stack]) -> None:
 _SECRET_NAMES = {
     "redis-auth",
     "signoz-clickhouse",
+    "${var.k3s.snapshot.s3_secret}",
 }
 
 
@@ -201,6 +271,9 @@ def test_every_version_is_exact_and_from_versions_toml(stacks: dict[str, Stack])
             assert re.fullmatch(r"v?\d+\.\d+\.\d+", release["version"])
     for image in VERSIONS["images"].values():
         assert re.fullmatch(r"[a-z0-9./-]+:\d[\w.-]*(@sha256:[0-9a-f]{64})?", image)
+    assert re.fullmatch(r"v\d+\.\d+\.\d+\+k3s\d+", VERSIONS["tools"]["k3s"])
+    (provisioner,) = stacks["infra"]["resource"]["terraform_data"]["k3s_nodes"]["provisioner"]
+    assert provisioner["local-exec"]["environment"]["STRATA_VERSION"] == VERSIONS["tools"]["k3s"]
 
 
 def test_every_stack_has_a_lock_file_for_exactly_its_providers(stacks: dict[str, Stack], project: Project) -> None:
@@ -296,7 +369,7 @@ def test_a_tenant_that_leaves_meets_a_lock_before_it_loses_anything(
         lock = infra[f"kubernetes_config_map_v1.tenancy_environment_{name}_lock"]
         held = {address for address in infra if f"tenancy_environment_{name}_" in address}
         assert set(lock["depends_on"]) == held - {f"kubernetes_config_map_v1.tenancy_environment_{name}_lock"}
-        assert len(held) == 12
+        assert len(held) == 17
 
 
 def test_namespaces_are_deleted_while_the_policies_still_guard_them(stacks: dict[str, Stack]) -> None:

@@ -174,6 +174,18 @@ def test_a_file_whose_name_cannot_be_an_environment_is_refused(name: str, words:
     assert problems(root) == (f"envs/{name}.tfvars: {words}",)
 
 
+def test_a_name_that_traefik_would_take_for_anothers_is_refused(root: Path) -> None:
+    for name in ("staging-eu", "a--b"):
+        text = environment(name).replace("x-another", f"x-{name}").replace("x-staging", "y-staging")
+        (root / "envs" / f"{name}.tfvars").write_text(text, encoding="utf-8")
+    remedy = "Traefik could take its Services for those of staging; give a name that does not begin with staging-"
+    assert problems(root) == (
+        "envs/a--b.tfvars: the name has two dashes in a row, which Traefik reads as one; give one",
+    )
+    (root / "envs" / "a--b.tfvars").unlink()
+    assert problems(root) == (f"envs/staging-eu.tfvars: {remedy}",)
+
+
 def test_an_environment_name_may_have_twenty_characters(root: Path) -> None:
     (root / "envs" / f"{'a' * 20}.tfvars").write_text(environment("a" * 20), encoding="utf-8")
     assert "a" * 20 in load(root).environments

@@ -8,7 +8,7 @@ from cdktf import ITerraformDependable
 from constructs import Construct
 from constructs.reference import expression
 from constructs.release import Release
-from constructs.settings import Address, Cpu, Domain, Form, Name, Needed, OptionalName, Settings, Size, Sized
+from constructs.settings import Cpu, Domain, Form, Name, Needed, OptionalName, Settings, Size, Sized, Target
 
 VariableName = Annotated[str, Form("[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")]
 SecretKey = Annotated[str, Form("[A-Za-z0-9._-]+", "a key of the Secret")]
@@ -121,7 +121,7 @@ class DnsSettings(Sized):
     """The id under which this cluster owns its records; empty: `base_domain`. No two clusters may share one."""
     zones: tuple[Domain, ...] = ()
     """The zones, or domains, beyond which nothing is touched; empty: `base_domain`. Give the zone where it is above."""
-    default_targets: tuple[Address, ...] = ()
+    default_targets: tuple[Target, ...] = ()
     """Where all records lead instead of to the nodes' addresses; needed where those are private."""
 
 

@@ -20,14 +20,22 @@ from pydantic import Field
 
 from constructs import Construct
 from constructs.deletion_lock import DELETE_ANNOTATION, LOCK_NAME, PROTECTED_LABEL, DeletionLock
-from constructs.environment import ENVIRONMENT_LABEL, Environment
+from constructs.environment import ENVIRONMENT_LABEL, PRIORITY_CLASS_PREFIX, Environment
+from constructs.l2_platform.deployer import Deployer, DeployerRole
 from constructs.network_flow import DNS, TRAEFIK, Flow, NetworkFlow
 from constructs.reference import number, text
 from constructs.release import Release
+from constructs.route import CLUSTER_ISSUER
 from constructs.settings import Cpu, Settings, Size
 
 PLATFORM_PRIORITY = 1_000_000
 PLATFORM_PRIORITY_CLASS = "platform"
+# The first labels of the platform's own host names, which no environment may answer for.
+PLATFORM_HOSTS = ("atlantis", "dashboard", "kubero", "vault")
+
+# On an object in an environment's namespace that the platform alone may change.
+_PLATFORM_LABEL = "strata/platform"
+_PLATFORM_LABELS = {_PLATFORM_LABEL: "true"}
 
 # Whoever replaces an instance or empties a deleted namespace deletes volumes for a living.
 _CONTROLLERS = (
@@ -36,6 +44,21 @@ _CONTROLLERS = (
     "system:serviceaccount:kube-system:statefulset-controller",
     "system:serviceaccount:iac:cloudnative-pg",
 )
+# Who empties a deleted namespace, and who counts against its quota.
+_KEEPERS = (
+    "system:serviceaccount:kube-system:generic-garbage-collector",
+    "system:serviceaccount:kube-system:namespace-controller",
+    "system:serviceaccount:kube-system:resourcequota-controller",
+)
+_CERT_MANAGER = "system:serviceaccount:kube-system:cert-manager"
+# What an environment may say to Traefik and cert-manager. Other annotations of theirs name other hosts, take another's
+# middleware or certificate, or are read as rules of Traefik's own language.
+_INGRESS_ANNOTATIONS = {
+    "cert-manager.io/cluster-issuer": [CLUSTER_ISSUER],
+    "traefik.ingress.kubernetes.io/router.entrypoints": ["web", "web,websecure", "websecure"],
+    "traefik.ingress.kubernetes.io/router.tls": ["true"],
+}
+_SERVICE_ANNOTATIONS = ("traefik.ingress.kubernetes.io/service.serversscheme",)
 
 
 class DataQuota(Settings):
@@ -83,7 +106,10 @@ class TenantSettings(Settings):
 
 
 class Namespace(Construct):
-    """A namespace with a Pod Security level, in which nothing may talk to anything but DNS."""
+    """A namespace with a Pod Security level, in which nothing may talk to anything but DNS.
+
+    What the platform puts into an environment's carries the labels `owned`, by which the API server keeps it.
+    """
 
     def __init__(
         self,
@@ -98,8 +124,10 @@ class Namespace(Construct):
     ) -> None:
         super().__init__(scope, id_)
         labels = {"pod-security.kubernetes.io/enforce": pod_security, PROTECTED_LABEL: text(protected)}
+        self.owned: dict[str, str] = {}
         if environment is not None:
             labels[ENVIRONMENT_LABEL] = environment
+            self.owned = _PLATFORM_LABELS
         self.resource = NamespaceV1(
             self,
             "this",
@@ -114,6 +142,7 @@ class Namespace(Construct):
             namespace=name,
             pods={},
             calls=[Flow(DNS, ports=(53,), protocol="UDP"), Flow(DNS, ports=(53,))],
+            labels=self.owned or None,
             depends_on=[self.resource],
         )
         NetworkFlow(
@@ -123,12 +152,13 @@ class Namespace(Construct):
             namespace=name,
             pods={"acme.cert-manager.io/http01-solver": "true"},
             callers=[Flow(TRAEFIK, ports=(8089,))],
+            labels=self.owned or None,
             depends_on=[self.resource],
         )
 
 
 class Tenant(Construct):
-    """The two namespaces of one environment, their quotas and defaults, and the priority of its pods."""
+    """The two namespaces of one environment, their quotas and defaults, its deployer, and the priority of its pods."""
 
     def __init__(
         self,
@@ -138,6 +168,8 @@ class Tenant(Construct):
         environment: Environment,
         settings: TenantSettings,
         quotas: QuotaSettings,
+        iac: Namespace,
+        actors: Sequence[str],
         depends_on: Sequence[ITerraformDependable],
     ) -> None:
         super().__init__(scope, id_)
@@ -147,6 +179,9 @@ class Tenant(Construct):
             metadata=PriorityClassV1Metadata(name=environment.priority_class),
             description=f"Pods of the environment {environment.name}.",
             value=number(settings.priority),
+        )
+        deployer = Deployer(
+            self, "deployer", stack=environment.name, namespace=iac.name, actors=actors, depends_on=[iac.resource]
         )
         for layer, name, pod_security, quota in (
             ("data", environment.data_namespace, "restricted", quotas.data),
@@ -162,14 +197,17 @@ class Tenant(Construct):
                 depends_on=depends_on,
             )
             self._limit(layer, namespace, quota)
+            deployer.grant(layer, namespace=name, labels=_PLATFORM_LABELS, depends_on=[namespace.resource])
         # Without it a leaving environment would lose its quotas and network rules before its namespaces are refused.
-        DeletionLock(self, "lock", name="tenant", namespace=environment.data_namespace, holds=self)
+        DeletionLock(
+            self, "lock", name="tenant", namespace=environment.data_namespace, holds=self, labels=_PLATFORM_LABELS
+        )
 
     def _limit(self, layer: str, namespace: Namespace, quota: DataQuota | MonitoringQuota) -> None:
         ResourceQuotaV1(
             self,
             f"{layer}-quota",
-            metadata=ResourceQuotaV1Metadata(name="environment", namespace=namespace.name),
+            metadata=ResourceQuotaV1Metadata(name="environment", namespace=namespace.name, labels=_PLATFORM_LABELS),
             # No limits.cpu: a limit on CPU only throttles.
             spec=ResourceQuotaV1Spec(
                 hard={
@@ -186,7 +224,7 @@ class Tenant(Construct):
         LimitRangeV1(
             self,
             f"{layer}-defaults",
-            metadata=LimitRangeV1Metadata(name="defaults", namespace=namespace.name),
+            metadata=LimitRangeV1Metadata(name="defaults", namespace=namespace.name, labels=_PLATFORM_LABELS),
             spec=LimitRangeV1Spec(
                 limit=[
                     LimitRangeV1SpecLimit(
@@ -201,7 +239,10 @@ class Tenant(Construct):
 
 
 class Tenancy(Construct):
-    """The platform's own namespaces, the admission policies, and a `Tenant` for every environment."""
+    """The platform's own namespaces, the admission policies, the deployers, and a `Tenant` for every environment.
+
+    `actors` are the ServiceAccounts of `iac` that may act as every deployer.
+    """
 
     def __init__(
         self,
@@ -211,6 +252,7 @@ class Tenancy(Construct):
         environments: Sequence[Environment],
         tenants: dict[str, TenantSettings],
         quotas: dict[str, QuotaSettings],
+        actors: Sequence[str],
     ) -> None:
         super().__init__(scope, id_)
         platform = PriorityClassV1(
@@ -224,6 +266,16 @@ class Tenancy(Construct):
         self.dashboard = Namespace(
             self, "kubernetes-dashboard", name="kubernetes-dashboard", pod_security="restricted", protected=False
         )
+        infra = Deployer(
+            self,
+            "deployer-infra",
+            stack="infra",
+            namespace=self.iac.name,
+            actors=actors,
+            depends_on=[self.iac.resource],
+        )
+        infra.grant_everything()
+        DeployerRole(self, "deployer-role")
         policies = Release(
             self,
             "policies",
@@ -231,6 +283,15 @@ class Tenancy(Construct):
             name="tenancy",
             namespace=self.iac.name,
             values={
+                "environments": [{"name": item.name, "hostPrefix": item.host_prefix} for item in environments],
+                "platformHosts": PLATFORM_HOSTS,
+                "environmentLabel": ENVIRONMENT_LABEL,
+                "platformLabel": _PLATFORM_LABEL,
+                "priorityClassPrefix": PRIORITY_CLASS_PREFIX,
+                "platformAccounts": [f"system:serviceaccount:iac:{infra.name}", *_KEEPERS],
+                "certManager": _CERT_MANAGER,
+                "ingressAnnotations": _INGRESS_ANNOTATIONS,
+                "serviceAnnotations": _SERVICE_ANNOTATIONS,
                 "protectedLabel": PROTECTED_LABEL,
                 "deleteAnnotation": DELETE_ANNOTATION,
                 "lockName": LOCK_NAME,
@@ -247,6 +308,8 @@ class Tenancy(Construct):
                 environment=environment,
                 settings=tenants[environment.name],
                 quotas=quotas[environment.name],
+                iac=self.iac,
+                actors=actors,
                 depends_on=[policies.resource],
             )
         self.ready: Sequence[ITerraformDependable] = (platform, self.iac.resource, self.dashboard.resource)

@@ -1,131 +1,22 @@
 """Everything applied to a real API server, and the promises tried on it: `make e2e`.
 
-`KUBECONFIG` names a cluster that has no Strata yet, `CHART_MIRROR` (optional) where the charts are. With
-`TF_CLI_CONFIG_FILE` set, providers come from a mirror of your own, and the lock files with the registry's checksums are
-left out. The tests run in their order, from the first apply to the last destroy.
-
-Nodes that are simulated by kwok run no webhook, so there the failure policy of webhooks is set to `Ignore`.
+The tests run in their order, from the first apply to the last destroy.
 """
 
 import base64
 import json
-import os
-import shutil
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.support import ROOT, copy_sources
+from tests.e2e.cluster import CHANGES, EMPTY, Workspace, kubectl, objects, unlock
 
 pytestmark = pytest.mark.e2e
 
-KUBECONFIG = os.environ.get("KUBECONFIG", "")
 CLUSTER_SCOPED = (
     "clusterroles,clusterrolebindings,customresourcedefinitions,namespaces,priorityclasses,storageclasses,ingressclasses,"
     "validatingwebhookconfigurations,mutatingwebhookconfigurations,validatingadmissionpolicies"
 )
 NOISE = {"events", "events.events.k8s.io", "leases.coordination.k8s.io"}
-EMPTY, CHANGES = 0, 2
-
-
-def kubectl(*arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
-    command = ["kubectl", f"--kubeconfig={KUBECONFIG}", *arguments]
-    return subprocess.run(command, input=text, capture_output=True, text=True, check=False)  # noqa: S603
-
-
-def objects(*arguments: str) -> list[dict[str, Any]]:
-    found = kubectl("get", *arguments, "--output=json")
-    assert found.returncode == 0, found.stderr
-    items: list[dict[str, Any]] = json.loads(found.stdout)["items"]
-    return items
-
-
-def unlock(kind: str, name: str, namespace: str | None = None) -> None:
-    place = [f"--namespace={namespace}"] if namespace else []
-    done = kubectl("annotate", kind, name, *place, f"strata/delete={name}", "--overwrite")
-    assert done.returncode == 0, done.stderr
-
-
-class Workspace:
-    """A copy of the repository in which Terraform may work."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        copy_sources(root, "terraform")
-
-    def terraform(self, stack: str, *arguments: str, tfvars: str | None = None) -> subprocess.CompletedProcess[str]:
-        folder = self.root / "terraform" / "stacks" / stack
-        if "TF_CLI_CONFIG_FILE" in os.environ:
-            (folder / ".terraform.lock.hcl").unlink(missing_ok=True)
-        self._run(folder, "init", "-input=false", "-no-color", check=True)
-        command, *rest = arguments
-        mirror = os.environ.get("CHART_MIRROR")
-        variables = [f"-var-file={self.root / 'envs' / f'{tfvars or stack}.tfvars'}", f"-var=kubeconfig={KUBECONFIG}"]
-        variables += [f"-var=chart_mirror={mirror}"] if mirror else []
-        variables += ["-var=enable_infra=true"] if stack == "infra" and "-var=enable_infra=false" not in rest else []
-        return self._run(folder, command, "-input=false", "-no-color", *variables, *rest)
-
-    def apply(self, stack: str, *arguments: str) -> None:
-        done = self.terraform(stack, "apply", "-auto-approve", *arguments)
-        assert done.returncode == 0, done.stdout[-2000:] + done.stderr
-
-    def destroy(self, stack: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return self.terraform(stack, "destroy", "-auto-approve", *arguments)
-
-    def plan(self, stack: str) -> int:
-        done = self.terraform(stack, "plan", "-detailed-exitcode")
-        assert done.returncode in (EMPTY, CHANGES), done.stderr
-        return done.returncode
-
-    def synthesize(self) -> None:
-        subprocess.run([sys.executable, str(self.root / "main.py")], check=True)  # noqa: S603
-
-    @staticmethod
-    def _run(folder: Path, *arguments: str, check: bool = False) -> subprocess.CompletedProcess[str]:
-        terraform = shutil.which("terraform") or "tofu"
-        return subprocess.run([terraform, *arguments], cwd=folder, capture_output=True, text=True, check=check)  # noqa: S603
-
-
-def simulate(stop: threading.Event) -> None:
-    """Make do with simulated nodes: let them take pods, and let pass what their webhooks would have been asked."""
-    kubectl("taint", "nodes", "--all", "node.kubernetes.io/not-ready-")
-    while not stop.wait(0.2):
-        for kind in ("validatingwebhookconfigurations", "mutatingwebhookconfigurations"):
-            for item in json.loads(kubectl("get", kind, "--output=json").stdout or '{"items": []}')["items"]:
-                patch = [
-                    {"op": "replace", "path": f"/webhooks/{index}/{field}", "value": value}
-                    for index, webhook in enumerate(item["webhooks"])
-                    if webhook["failurePolicy"] != "Ignore"
-                    for field, value in (("failurePolicy", "Ignore"), ("timeoutSeconds", 1))
-                ]
-                if patch:
-                    kubectl("patch", kind, item["metadata"]["name"], "--type=json", f"--patch={json.dumps(patch)}")
-
-
-@pytest.fixture(scope="module")
-def names() -> list[str]:
-    """The environments, staging and prod among them."""
-    return sorted(path.stem for path in (ROOT / "envs").glob("*.tfvars") if path.stem != "infra")
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
-    """A workspace in which infra is applied."""
-    assert KUBECONFIG, "set KUBECONFIG to the cluster that may be used"
-    assert kubectl("get", "namespace", "iac").returncode != 0, "this cluster has Strata already: give another one"
-    stop = threading.Event()
-    thread = threading.Thread(target=simulate, args=(stop,), daemon=True)
-    if any("kwok.x-k8s.io/node" in node["metadata"].get("annotations", {}) for node in objects("nodes")):
-        thread.start()
-    workspace = Workspace(tmp_path_factory.mktemp("workspace"))
-    workspace.apply("infra")
-    yield workspace
-    stop.set()
 
 
 def cluster_scoped() -> set[tuple[str, str]]:

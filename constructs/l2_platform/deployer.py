@@ -1,0 +1,160 @@
+"""Deployers: the account that each stack is applied as, what it may do, and who may act as it."""
+
+from collections.abc import Mapping, Sequence
+
+from cdktf import ITerraformDependable
+from cdktf_cdktf_provider_kubernetes.cluster_role_binding_v1 import (
+    ClusterRoleBindingV1,
+    ClusterRoleBindingV1Metadata,
+    ClusterRoleBindingV1RoleRef,
+    ClusterRoleBindingV1Subject,
+)
+from cdktf_cdktf_provider_kubernetes.cluster_role_v1 import (
+    ClusterRoleV1,
+    ClusterRoleV1AggregationRule,
+    ClusterRoleV1AggregationRuleClusterRoleSelectors,
+    ClusterRoleV1Metadata,
+    ClusterRoleV1Rule,
+)
+from cdktf_cdktf_provider_kubernetes.role_binding_v1 import (
+    RoleBindingV1,
+    RoleBindingV1Metadata,
+    RoleBindingV1RoleRef,
+    RoleBindingV1Subject,
+)
+from cdktf_cdktf_provider_kubernetes.role_v1 import RoleV1, RoleV1Metadata, RoleV1Rule
+from cdktf_cdktf_provider_kubernetes.service_account_v1 import ServiceAccountV1, ServiceAccountV1Metadata
+
+from constructs import Construct
+
+DEPLOYER_ROLE = "environment-deployer"
+
+_RBAC = "rbac.authorization.k8s.io"
+_AGGREGATE = f"strata/aggregate-to-{DEPLOYER_ROLE}"
+_BUILT_IN = ("admin", "edit", "view")
+# What an environment makes beyond what the built-in `admin` may: databases and their backups.
+_DATABASES = {
+    "postgresql.cnpg.io": (
+        "backups",
+        "clusters",
+        "databases",
+        "imagecatalogs",
+        "poolers",
+        "publications",
+        "scheduledbackups",
+        "subscriptions",
+    ),
+    "barmancloud.cnpg.io": ("objectstores",),
+}
+# What it may look at: cert-manager makes these for its Ingresses.
+_CERTIFICATES = {
+    "cert-manager.io": ("certificaterequests", "certificates", "issuers"),
+    "acme.cert-manager.io": ("challenges", "orders"),
+}
+_READ = ("get", "list", "watch")
+_WRITE = ("create", "delete", "deletecollection", "patch", "update")
+
+
+class DeployerRole(Construct):
+    """The ClusterRole `environment-deployer`: the built-in `admin`, and the custom resources of L3 and L4.
+
+    It is bound in an environment's own namespaces only. `admin` has no quota, no namespace and nothing cluster-scoped,
+    and the API server lets nobody grant what they do not hold.
+    """
+
+    def __init__(self, scope: Construct, id_: str) -> None:
+        super().__init__(scope, id_)
+        ClusterRoleV1(
+            self,
+            "custom-resources",
+            metadata=ClusterRoleV1Metadata(name=f"{DEPLOYER_ROLE}-custom-resources", labels={_AGGREGATE: "true"}),
+            rule=[
+                ClusterRoleV1Rule(api_groups=[group], resources=list(kinds), verbs=list(verbs))
+                for groups, verbs in ((_DATABASES, (*_READ, *_WRITE)), (_CERTIFICATES, _READ))
+                for group, kinds in groups.items()
+            ],
+        )
+        labels = [_AGGREGATE, *(f"{_RBAC}/aggregate-to-{role}" for role in _BUILT_IN)]
+        self.resource = ClusterRoleV1(
+            self,
+            "this",
+            metadata=ClusterRoleV1Metadata(name=DEPLOYER_ROLE),
+            aggregation_rule=ClusterRoleV1AggregationRule(
+                cluster_role_selectors=[
+                    ClusterRoleV1AggregationRuleClusterRoleSelectors(match_labels={label: "true"}) for label in labels
+                ]
+            ),
+        )
+
+
+class Deployer(Construct):
+    """The ServiceAccount `deployer-<stack>`, and the Role `act-as-deployer-<stack>` whose holders may impersonate it.
+
+    The account has no token: nobody signs in as it. `actors` are ServiceAccounts of the same namespace that may act as
+    it; an administrator binds people to the Role. What it may do is added by `grant` and `grant_everything`.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        stack: str,
+        namespace: str,
+        actors: Sequence[str],
+        depends_on: Sequence[ITerraformDependable],
+    ) -> None:
+        super().__init__(scope, id_)
+        self.name = f"deployer-{stack}"
+        self.namespace = namespace
+        self._account = ServiceAccountV1(
+            self,
+            "this",
+            metadata=ServiceAccountV1Metadata(name=self.name, namespace=namespace),
+            automount_service_account_token=False,
+            depends_on=list(depends_on),
+        )
+        act_as = RoleV1(
+            self,
+            "act-as",
+            metadata=RoleV1Metadata(name=f"act-as-{self.name}", namespace=namespace),
+            rule=[
+                RoleV1Rule(
+                    api_groups=[""], resources=["serviceaccounts"], resource_names=[self.name], verbs=["impersonate"]
+                )
+            ],
+            depends_on=[self._account],
+        )
+        for actor in actors:
+            RoleBindingV1(
+                self,
+                f"{actor}-acts",
+                metadata=RoleBindingV1Metadata(name=f"{actor}-acts-as-{self.name}", namespace=namespace),
+                role_ref=RoleBindingV1RoleRef(api_group=_RBAC, kind="Role", name=f"act-as-{self.name}"),
+                subject=[RoleBindingV1Subject(kind="ServiceAccount", name=actor, namespace=namespace)],
+                depends_on=[act_as],
+            )
+
+    def grant(
+        self, id_: str, *, namespace: str, labels: Mapping[str, str], depends_on: Sequence[ITerraformDependable]
+    ) -> None:
+        """Let it be an `environment-deployer` in a namespace."""
+        RoleBindingV1(
+            self,
+            id_,
+            metadata=RoleBindingV1Metadata(name=DEPLOYER_ROLE, namespace=namespace, labels=dict(labels)),
+            role_ref=RoleBindingV1RoleRef(api_group=_RBAC, kind="ClusterRole", name=DEPLOYER_ROLE),
+            subject=[RoleBindingV1Subject(kind="ServiceAccount", name=self.name, namespace=self.namespace)],
+            depends_on=[self._account, *depends_on],
+        )
+
+    def grant_everything(self) -> None:
+        """Let it be the one cluster-admin among the deployers."""
+        ClusterRoleBindingV1(
+            self,
+            "cluster-admin",
+            metadata=ClusterRoleBindingV1Metadata(name=self.name),
+            role_ref=ClusterRoleBindingV1RoleRef(api_group=_RBAC, kind="ClusterRole", name="cluster-admin"),
+            subject=[ClusterRoleBindingV1Subject(kind="ServiceAccount", name=self.name, namespace=self.namespace)],
+            depends_on=[self._account],
+        )

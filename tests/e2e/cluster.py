@@ -1,0 +1,100 @@
+"""A cluster to try things on, and a copy of the repository in which Terraform may work.
+
+`KUBECONFIG` names a cluster that has no Strata yet, `CHART_MIRROR` (optional) where the charts are. With
+`TF_CLI_CONFIG_FILE` set, providers come from a mirror of your own, and the lock files with the registry's checksums are
+left out. Nodes that are simulated by kwok run no webhook, so there the failure policy of webhooks is set to `Ignore`.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from tests.support import ROOT, copy_sources
+
+KUBECONFIG = os.environ.get("KUBECONFIG", "")
+EMPTY, CHANGES = 0, 2
+
+
+def kubectl(*arguments: str, text: str | None = None, kubeconfig: str = KUBECONFIG) -> subprocess.CompletedProcess[str]:
+    command = ["kubectl", f"--kubeconfig={kubeconfig}", *arguments]
+    return subprocess.run(command, input=text, capture_output=True, text=True, check=False)  # noqa: S603
+
+
+def objects(*arguments: str) -> list[dict[str, Any]]:
+    found = kubectl("get", *arguments, "--output=json")
+    assert found.returncode == 0, found.stderr
+    items: list[dict[str, Any]] = json.loads(found.stdout)["items"]
+    return items
+
+
+def unlock(kind: str, name: str, namespace: str | None = None) -> None:
+    place = [f"--namespace={namespace}"] if namespace else []
+    done = kubectl("annotate", kind, name, *place, f"strata/delete={name}", "--overwrite")
+    assert done.returncode == 0, done.stderr
+
+
+class Workspace:
+    """A copy of the repository in which Terraform may work."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        copy_sources(root, "terraform")
+
+    def terraform(self, stack: str, *arguments: str, tfvars: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run a command of Terraform as `make` does: infra as whoever KUBECONFIG says, the others as their deployer."""
+        folder = self.root / "terraform" / "stacks" / stack
+        if "TF_CLI_CONFIG_FILE" in os.environ:
+            (folder / ".terraform.lock.hcl").unlink(missing_ok=True)
+        self._run(folder, "init", "-input=false", "-no-color", check=True)
+        command, *rest = arguments
+        mirror = os.environ.get("CHART_MIRROR")
+        variables = [f"-var-file={self.root / 'envs' / f'{tfvars or stack}.tfvars'}"]
+        variables += [f"-var=chart_mirror={mirror}"] if mirror else []
+        if stack == "infra":
+            variables += [f"-var=kubeconfig={KUBECONFIG}"]
+            variables += ["-var=enable_infra=true"] if "-var=enable_infra=false" not in rest else []
+        return self._run(folder, command, "-input=false", "-no-color", *variables, *rest, deployer=stack)
+
+    def apply(self, stack: str, *arguments: str) -> None:
+        done = self.terraform(stack, "apply", "-auto-approve", *arguments)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+
+    def destroy(self, stack: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self.terraform(stack, "destroy", "-auto-approve", *arguments)
+
+    def plan(self, stack: str) -> int:
+        done = self.terraform(stack, "plan", "-detailed-exitcode")
+        assert done.returncode in (EMPTY, CHANGES), done.stderr
+        return done.returncode
+
+    def synthesize(self) -> None:
+        subprocess.run([sys.executable, str(self.root / "main.py")], check=True)  # noqa: S603
+
+    @staticmethod
+    def _run(
+        folder: Path, *arguments: str, deployer: str = "infra", check: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        act = [str(ROOT / "scripts" / "as-deployer"), deployer] if deployer != "infra" else []
+        command = [*act, shutil.which("terraform") or "tofu", *arguments]
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=check)  # noqa: S603
+
+
+def simulate(stop: threading.Event) -> None:
+    """Make do with simulated nodes: let them take pods, and let pass what their webhooks would have been asked."""
+    kubectl("taint", "nodes", "--all", "node.kubernetes.io/not-ready-")
+    while not stop.wait(0.2):
+        for kind in ("validatingwebhookconfigurations", "mutatingwebhookconfigurations"):
+            for item in json.loads(kubectl("get", kind, "--output=json").stdout or '{"items": []}')["items"]:
+                patch = [
+                    {"op": "replace", "path": f"/webhooks/{index}/{field}", "value": value}
+                    for index, webhook in enumerate(item["webhooks"])
+                    if webhook["failurePolicy"] != "Ignore"
+                    for field, value in (("failurePolicy", "Ignore"), ("timeoutSeconds", 1))
+                ]
+                if patch:
+                    kubectl("patch", kind, item["metadata"]["name"], "--type=json", f"--patch={json.dumps(patch)}")
