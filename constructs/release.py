@@ -24,7 +24,8 @@ class Release(Construct):
     them, so numbers and booleans keep their types. A key whose value is None is left out.
 
     A release that fails is undone (`atomic`): a failed first install would otherwise be replaced by the next apply,
-    and a failed upgrade would leave half of two versions. `timeout` is in seconds.
+    and a failed upgrade would leave half of two versions. `timeout` is in seconds. `skip_crds` leaves out what lies in
+    the chart's folder `crds/`, which Helm would install once and never upgrade.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Release(Construct):
         namespace: str,
         values: Mapping[str, object],
         timeout: int = 600,
+        skip_crds: bool = False,
         depends_on: Sequence[ITerraformDependable] = (),
     ) -> None:
         super().__init__(scope, id_)
@@ -62,6 +64,7 @@ class Release(Construct):
             wait=True,
             timeout=timeout,
             max_history=10,
+            skip_crds=skip_crds or None,
             depends_on=list(depends_on) or None,
         )
 

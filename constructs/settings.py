@@ -1,12 +1,13 @@
 """Settings: the models that a tfvars file must satisfy, and the forms that their values may have."""
 
+import operator
 import re
 import typing
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Annotated, Any, Generic, TypeGuard, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Self, TypeGuard, TypeVar
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, model_validator
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 MEBIBYTES = {"Mi": 1, "Gi": 1024, "Ti": 1024 * 1024}
@@ -14,6 +15,19 @@ MEBIBYTES = {"Mi": 1, "Gi": 1024, "Ti": 1024 * 1024}
 LIST_ERROR = "list_refused"
 
 Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Needed:
+    """Strings, by their paths, that must not be empty where the field `where` has one certain value."""
+
+    where: str
+    value: str
+    fields: tuple[str, ...]
+
+    def remedy(self, field: str) -> str:
+        """Return what tells a person to give one of them."""
+        return f'give {field}, which the {self.where} "{self.value}" needs'
 
 
 class Settings(BaseModel):
@@ -24,6 +38,22 @@ class Settings(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+    needs: ClassVar[tuple[Needed, ...]] = ()
+    """What one field needs of others. Terraform's side is in `constructs.variable`."""
+
+    @model_validator(mode="after")
+    def _has_what_it_needs(self) -> Self:
+        missing = [
+            needed.remedy(field)
+            for needed in self.needs
+            if getattr(self, needed.where) == needed.value
+            for field in needed.fields
+            if not operator.attrgetter(field)(self)
+        ]
+        if missing:
+            raise ValueError("; ".join(missing))
+        return self
 
 
 class Constraint(ABC, Generic[Value]):
@@ -147,17 +177,21 @@ def list_error(words: str) -> PydanticCustomError:
 
 
 _LABEL = "[a-z0-9]([a-z0-9-]*[a-z0-9])?"
+_DOMAIN = r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?"
+_IPV4 = r"((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_IPV6 = "([0-9a-f]{1,4}:){7}[0-9a-f]{1,4}|([0-9a-f]{1,4}:){1,6}(:[0-9a-f]{1,4}){1,6}|([0-9a-f]{1,4}:){1,7}:"
 
 Size = Annotated[str, Form("[1-9][0-9]{0,5}(Mi|Gi|Ti)", "a size such as 512Mi, 10Gi or 1Ti")]
 Cpu = Annotated[str, Form("[1-9][0-9]{0,5}m?", "CPU cores such as 2, or thousandths such as 500m")]
-Domain = Annotated[
-    str,
-    Form(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?", "a domain such as example.com"),
+Domain = Annotated[str, Form(_DOMAIN, "a domain such as example.com")]
+Target = Annotated[
+    str, Form(f"{_IPV4}|{_IPV6}|{_DOMAIN}", "an IP address such as 203.0.113.7, or a host name such as lb.example.com")
 ]
 Prefix = Annotated[
     str, Form(f"({_LABEL})?", 'a prefix of lower-case letters, digits and dashes such as x-staging, or ""')
 ]
 Name = Annotated[str, Form(_LABEL, "a name of lower-case letters, digits and dashes")]
+OptionalName = Annotated[str, Form(f"({_LABEL})?", 'a name of lower-case letters, digits and dashes, or ""')]
 ClientNamespace = Annotated[
     Name, NotBeginning(("data-", "monitoring-"), "a namespace of your own: environments never reach into each other")
 ]

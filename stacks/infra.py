@@ -10,6 +10,7 @@ from constructs.deletion_lock import DeletionLock
 from constructs.environment import Environment
 from constructs.l1_bootstrap.atlantis import Atlantis, AtlantisSettings, Guard
 from constructs.l1_bootstrap.certificates import Certificates, CertificatesSettings
+from constructs.l1_bootstrap.dns import Dns, DnsSettings
 from constructs.l1_bootstrap.k3s import QUORUM, K3s, K3sNode, K3sSettings, agent_rules, refuse_agents
 from constructs.l2_platform.dashboard import Dashboard, DashboardSettings
 from constructs.l2_platform.operators import Operators, OperatorsSettings
@@ -26,7 +27,7 @@ class InfraSettings(StackSettings):
 
     env_prefix: Literal[""]
     """Empty: the platform's host names are its own, `dashboard.<base_domain>`."""
-    components: tuple[Literal["atlantis", "certificates", "dashboard", "operators"], ...]
+    components: tuple[Literal["atlantis", "certificates", "dashboard", "dns", "operators"], ...]
     """Which systems the stack has. A change needs `make synth`: it decides what is in the stack."""
     k3s_servers: Annotated[tuple[K3sNode, ...], QUORUM, Unique("name"), Unique("host")] = ()
     """Machines that become the cluster's servers, by `make nodes`; none: the cluster of `KUBECONFIG` is used."""
@@ -40,6 +41,8 @@ class InfraSettings(StackSettings):
     """Certificates of all routes."""
     dashboard: DashboardSettings = DashboardSettings()
     """The Kubernetes dashboard."""
+    dns: DnsSettings = DnsSettings()
+    """Records of all routes' host names."""
     operators: OperatorsSettings = OperatorsSettings()
     """The operators that environments need."""
     quotas: dict[Name, QuotaSettings] = Field(default_factory=dict)
@@ -112,8 +115,18 @@ class InfraStack(Stack[InfraSettings]):
             Certificates(
                 self,
                 "certificates",
+                base_domain=variables.base_domain,
                 priority_class=PLATFORM_PRIORITY_CLASS,
                 settings=variables.certificates,
+                depends_on=tenancy.ready,
+            )
+        if "dns" in file.components:
+            Dns(
+                self,
+                "dns",
+                base_domain=variables.base_domain,
+                priority_class=PLATFORM_PRIORITY_CLASS,
+                settings=variables.dns,
                 depends_on=tenancy.ready,
             )
         if "operators" in file.components:

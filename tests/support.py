@@ -1,6 +1,7 @@
 """Words that the tests share."""
 
 import shutil
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from stacks.project import Project
 ROOT = Path(__file__).resolve().parent.parent
 Stack = dict[str, Any]
 Evaluate = Callable[..., dict[str, Any]]
+Render = Callable[..., dict[str, dict[str, Any]]]
+CHARTS: dict[str, Any] = tomllib.loads((ROOT / "versions.toml").read_text(encoding="utf-8"))["charts"]
 
 
 def resources(stack: Stack) -> dict[str, dict[str, Any]]:

@@ -252,8 +252,6 @@ def test_no_value_looks_like_a_secret(stacks: dict[str, Stack]) -> None:
 _SECRET_NAMES = {
     "redis-auth",
     "signoz-clickhouse",
-    "cloudflare-api-token",
-    "${var.certificates.cloudflare_token_secret}",
     "${var.k3s.snapshot.s3_secret}",
 }
 

@@ -149,10 +149,11 @@ def _objects(
 ) -> st.SearchStrategy[dict[str, Any]]:
     fields = model.model_fields
     strategies = {name: pinned.get(name, _of_field(field, names)) for name, field in fields.items()}
-    return st.fixed_dictionaries(
+    objects = st.fixed_dictionaries(
         {name: strategy for name, strategy in strategies.items() if fields[name].is_required()},
         optional={name: strategy for name, strategy in strategies.items() if not fields[name].is_required()},
     )
+    return objects.filter(lambda values: _is_valid(TypeAdapter(model), values)) if model.needs else objects
 
 
 def _of_field(field: FieldInfo, names: tuple[str, ...]) -> st.SearchStrategy[Any]:
