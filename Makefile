@@ -13,12 +13,10 @@ export PYTHONDONTWRITEBYTECODE :=
 # Only the command line names another stack, never the environment.
 ENV := staging
 STACK = terraform/stacks/$(ENV)
-ARGUMENTS = -var-file=../../../envs/$(ENV).tfvars -var=kubeconfig=$(abspath $(KUBECONFIG)) \
-  $(if $(filter infra,$(ENV)),-var=enable_infra=true) $(ARGS)
-# Where Terraform's kubernetes backend looks, if cdktf.json chose it.
-KUBE_CONFIG_PATH ?= $(abspath $(KUBECONFIG))
-KUBE_CTX ?= $(TF_VAR_kube_context)
-export KUBE_CONFIG_PATH KUBE_CTX
+ARGUMENTS = -var-file=../../../envs/$(ENV).tfvars $(if $(filter infra,$(ENV)),-var=enable_infra=true) $(ARGS)
+# Who acts on the cluster: the stack's deployer; for infra you yourself as its administrator, or AS=deployer-infra.
+AS :=
+ACT = scripts/$(if $(filter infra,$(ENV)),$(if $(AS),as-deployer infra,as-administrator),as-deployer $(ENV))
 
 # What a synthesis reads, and what it writes.
 INPUTS := main.py cdktf.json versions.toml requirements.txt stacks constructs charts scripts envs
@@ -64,11 +62,11 @@ bench: $(VENV)/dev ## Time a synthesis beside its eager imports and an empty app
 e2e: $(VENV)/dev ## Apply everything to the cluster of KUBECONFIG, and destroy what may be destroyed
 	@$(RUN)/python -m pytest -m e2e -s tests/e2e
 
-plan: init ## Plan the stack ENV (staging) against the cluster of KUBECONFIG
-	$(TERRAFORM) -chdir=$(STACK) plan $(ARGUMENTS)
+plan: init ## Plan the stack ENV (staging) on the cluster of KUBECONFIG, as its deployer
+	$(ACT) $(TERRAFORM) -chdir=$(STACK) plan $(ARGUMENTS)
 
-apply: init ## Apply the stack ENV (staging) to the cluster of KUBECONFIG, after a question
-	$(TERRAFORM) -chdir=$(STACK) apply $(ARGUMENTS)
+apply: init ## Apply the stack ENV (staging) to the cluster of KUBECONFIG, as its deployer, after a question
+	$(ACT) $(TERRAFORM) -chdir=$(STACK) apply $(ARGUMENTS)
 
 nodes: ENV = infra
 nodes: synth ## Install or change the nodes of k3s_servers and k3s_agents over SSH, after a question; writes KUBECONFIG
@@ -78,8 +76,9 @@ nodes: synth ## Install or change the nodes of k3s_servers and k3s_agents over S
 
 init: synth
 	@test -d $(STACK) || { echo "There is no stack $(ENV): give ENV one of: $(notdir $(wildcard terraform/stacks/*))" >&2; exit 1; }
-	@test -f "$(KUBECONFIG)" || { echo "There is no kubeconfig '$(KUBECONFIG)': give KUBECONFIG=<one file>" >&2; exit 1; }
-	$(TERRAFORM) -chdir=$(STACK) init -input=false
+	@case "$(AS)" in ""|deployer-$(ENV)) ;; *) \
+	  echo "AS=$(AS): the stack $(ENV) is applied as deployer-$(ENV): give AS=deployer-$(ENV), or leave it out" >&2; exit 1;; esac
+	$(ACT) $(TERRAFORM) -chdir=$(STACK) init -input=false
 
 lock: $(VENV)/dev ## Lock the versions of the Python packages again
 	$(LOCK) requirements.txt
