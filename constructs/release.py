@@ -41,7 +41,7 @@ class Release(Construct):
     ) -> None:
         super().__init__(scope, id_)
         is_local = (LOCAL_CHARTS / chart).is_dir()
-        source = _local_chart(chart) if is_local else _published_chart(chart)
+        source = local_chart(chart) if is_local else published_chart(chart, VERSIONS.charts[chart].version)
         if is_local:
             # Helm sees no change in a local chart unless its version or its values change.
             values = {**values, "chartDigest": _digest(chart)}
@@ -67,7 +67,7 @@ class Release(Construct):
 
 
 @dataclass(frozen=True)
-class _Source:
+class Source:
     """Where Helm finds a chart."""
 
     repository: str | None
@@ -75,17 +75,19 @@ class _Source:
     version: str
 
 
-def _published_chart(name: str) -> _Source:
+def published_chart(name: str, version: str) -> Source:
+    """Return where a chart of versions.toml is: in its own repository, or where `chart_mirror` says."""
     chart = VERSIONS.charts[name]
     is_folder = f'{_MIRROR} != "" && !startswith({_MIRROR}, "oci://")'
     repository = expression(f'{is_folder} ? null : {_MIRROR} == "" ? {{}} : {_MIRROR}', chart.repository)
-    archive = f'"${{{{{_MIRROR}}}}}/{name}-{chart.version}.tgz"'
-    return _Source(str(repository), str(expression(f"{is_folder} ? {archive} : {{}}", name)), chart.version)
+    archive = f'"${{{{{_MIRROR}}}}}/{name}-{version}.tgz"'
+    return Source(str(repository), str(expression(f"{is_folder} ? {archive} : {{}}", name)), version)
 
 
-def _local_chart(name: str) -> _Source:
+def local_chart(name: str) -> Source:
+    """Return where a chart of `charts/` is, seen from a stack's folder."""
     metadata: dict[str, Any] = yaml.safe_load((LOCAL_CHARTS / name / "Chart.yaml").read_text(encoding="utf-8"))
-    return _Source(None, f"${{path.module}}/../../../charts/{name}", metadata["version"])
+    return Source(None, f"${{path.module}}/../../../charts/{name}", metadata["version"])
 
 
 def _digest(name: str) -> str:

@@ -1,6 +1,6 @@
 """The stack `infra`: L1 and L2, which all environments share."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -8,6 +8,7 @@ from pydantic import Field
 from constructs import Construct
 from constructs.deletion_lock import DeletionLock
 from constructs.environment import Environment
+from constructs.l1_bootstrap.atlantis import Atlantis, AtlantisSettings
 from constructs.l1_bootstrap.certificates import Certificates, CertificatesSettings
 from constructs.l2_platform.dashboard import Dashboard, DashboardSettings
 from constructs.l2_platform.operators import Operators, OperatorsSettings
@@ -24,8 +25,10 @@ class InfraSettings(StackSettings):
 
     env_prefix: Literal[""]
     """Empty: the platform's host names are its own, `dashboard.<base_domain>`."""
-    components: tuple[Literal["certificates", "dashboard", "operators"], ...]
+    components: tuple[Literal["atlantis", "certificates", "dashboard", "operators"], ...]
     """Which systems the stack has. A change needs `make synth`: it decides what is in the stack."""
+    atlantis: AtlantisSettings = AtlantisSettings()
+    """The server that plans and applies pull requests."""
     certificates: CertificatesSettings = CertificatesSettings()
     """Certificates of all routes."""
     dashboard: DashboardSettings = DashboardSettings()
@@ -42,7 +45,13 @@ class InfraStack(Stack[InfraSettings]):
     """The shared layers, and the namespaces of every environment."""
 
     def __init__(
-        self, scope: Construct, *, file: InfraSettings, environments: Sequence[Environment], backend: Backend
+        self,
+        scope: Construct,
+        *,
+        file: InfraSettings,
+        environments: Sequence[Environment],
+        backend: Backend,
+        guard: Mapping[str, str],
     ) -> None:
         names = [environment.name for environment in environments]
         super().__init__(
@@ -69,6 +78,17 @@ class InfraStack(Stack[InfraSettings]):
             quotas=variables.quotas,
             actors=["atlantis"],
         )
+        if "atlantis" in file.components:
+            Atlantis(
+                self,
+                "atlantis",
+                namespace=tenancy.iac.name,
+                addresses=self.addresses,
+                guard=guard,
+                priority_class=PLATFORM_PRIORITY_CLASS,
+                settings=variables.atlantis,
+                depends_on=tenancy.ready,
+            )
         if "certificates" in file.components:
             Certificates(
                 self,

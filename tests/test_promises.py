@@ -9,21 +9,11 @@ from typing import Any
 
 import pytest
 
+from stacks.guard import NAMESPACED
 from stacks.project import Project
 from tests.support import ROOT, Evaluate, Refused, Stack, resources, tfvars_of
 
 VERSIONS = tomllib.loads((ROOT / "versions.toml").read_text(encoding="utf-8"))
-
-# All that an environment may create, and all of it namespaced. What a chart renders is held by the API server.
-NAMESPACED = {
-    "helm_release",
-    "kubernetes_config_map_v1",
-    "kubernetes_ingress_v1",
-    "kubernetes_network_policy_v1",
-    "kubernetes_secret_v1",
-    "kubernetes_service_v1",
-    "kubernetes_stateful_set_v1",
-}
 
 
 def namespace(resource: dict[str, Any]) -> str | None:
@@ -115,7 +105,7 @@ def test_an_environment_creates_namespaced_objects_in_its_two_namespaces_only(
     environment_stacks: dict[str, Stack],
 ) -> None:
     for name, stack in environment_stacks.items():
-        assert set(stack["resource"]) <= NAMESPACED
+        assert set(stack["resource"]) <= set(NAMESPACED)
         for address, resource in resources(stack).items():
             assert namespace(resource) in {f"data-{name}", f"monitoring-{name}"}, address
 
