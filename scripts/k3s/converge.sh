@@ -192,7 +192,7 @@ fault_of_connection() { # node: why ssh did not come to the end of the probe
       echo "its host key is not the one that known_hosts has; if the machine is a new one, ssh-keygen -R '[${hosts[i]}]:${ports[i]}', else somebody is in between" ;;
     *"host key is known"* | *"Host key verification failed"*)
       echo "its host key is not known; ssh-keyscan -p ${ports[i]} ${hosts[i]}, compare it with what the machine's provider shows, and add it to known_hosts" ;;
-    *"Permission denied"*)
+    *"Permission denied ("*)
       echo "no key is accepted for ${users[i]}; add yours to its authorized_keys (ssh-copy-id), load it into the agent or give k3s.ssh_key" ;;
     *sudo*)
       echo "${users[i]} may not become root without a password; add '${users[i]} ALL=(ALL) NOPASSWD: ALL' with visudo, or give user = \"root\"" ;;

@@ -3,6 +3,7 @@
 # has an /etc, /var, /run and /usr/local of its own, and in a network of its own. Nothing of the real machine is changed.
 # Usage: enter.sh <folder of the machine>
 set -eu
+PATH=$PATH:/usr/sbin:/sbin
 machine=$1
 if [ "${2-}" != inside ]; then
   exec unshare --map-root-user --mount --net -- "$0" "$machine" inside
