@@ -19,14 +19,14 @@ AS :=
 ACT = scripts/$(if $(filter infra,$(ENV)),$(if $(AS),as-deployer infra,as-administrator),as-deployer $(ENV))
 
 # What a synthesis reads, and what it writes.
-INPUTS := main.py cdktf.json versions.toml requirements.txt stacks constructs charts envs
+INPUTS := main.py cdktf.json versions.toml requirements.txt stacks constructs charts scripts envs
 OUTPUTS := terraform/manifest.json terraform/stacks atlantis.yaml docs/settings.md
 FINGERPRINT = find $(INPUTS) $(OUTPUTS) -type f ! -path '*/.terraform/*' ! -path '*/__pycache__/*' -print 2>/dev/null | LC_ALL=C sort | xargs cksum
 
 LOCK = $(RUN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 \
   --generate-hashes --no-emit-index-url --no-header --output-file
 
-.PHONY: help synth test check lint types imports fresh bench e2e plan apply state move-state init who lock clean
+.PHONY: help synth test check lint types imports fresh bench e2e doctor bootstrap secrets plan apply nodes state move-state init who lock clean
 
 help: ## Print the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-10s %s\n", $$1, $$2}'
@@ -41,8 +41,9 @@ test: $(VENV)/dev ## Run all tests; those that need terraform or the charts say 
 
 check: lint types imports test fresh ## Run everything that CI runs
 
-lint: $(VENV)/dev ## Check style: ruff
+lint: $(VENV)/dev ## Check style: ruff, and shellcheck for every shell file
 	@$(RUN)/ruff check . && $(RUN)/ruff format --check .
+	@git grep --untracked -lzE '^#!.*[/ ](ba)?sh$$' | xargs -0 $(RUN)/shellcheck
 
 types: $(VENV)/dev ## Check types: mypy
 	@$(RUN)/mypy
@@ -61,11 +62,28 @@ bench: $(VENV)/dev ## Time a synthesis beside its eager imports and an empty app
 e2e: $(VENV)/dev ## Apply everything to the cluster of KUBECONFIG, and destroy what may be destroyed
 	@$(RUN)/python -m pytest -m e2e -s tests/e2e
 
+doctor: $(VENV)/synth ## Look at all that a bootstrap needs, and say of each finding what to do
+	@$(RUN)/python -m stacks.doctor $(TERRAFORM)
+
+bootstrap: $(VENV)/synth ## Go from nothing to the first pull request; asks before it makes anything
+	@STRATA_ARGS='$(ARGS)' $(RUN)/python -m stacks.bootstrap "$(MAKE)"
+
+secrets: ENV = infra
+secrets: who ## Ask for the Secrets with tokens of others that are missing, and make them
+	@$(ACT) $(RUN)/python -m stacks.supplied
+
 plan: init ## Plan the stack ENV (staging) on the cluster of KUBECONFIG, as its deployer
 	$(ACT) $(TERRAFORM) -chdir=$(STACK) plan $(ARGUMENTS)
 
 apply: init ## Apply the stack ENV (staging) to the cluster of KUBECONFIG, as its deployer, after a question
 	$(ACT) $(TERRAFORM) -chdir=$(STACK) apply $(ARGUMENTS)
+
+nodes: ENV = infra
+nodes: export KUBE_CONFIG_PATH = $(abspath $(KUBECONFIG))
+nodes: synth ## Install or change the nodes of k3s_servers and k3s_agents over SSH, after a question; writes KUBECONFIG
+	@test -n "$(KUBECONFIG)" || { echo "Give KUBECONFIG=<where the cluster's kubeconfig is to be>" >&2; exit 1; }
+	$(TERRAFORM) -chdir=$(STACK) init -input=false
+	$(TERRAFORM) -chdir=$(STACK) apply -target=terraform_data.k3s_nodes -var=kubeconfig=$(abspath $(KUBECONFIG)) $(ARGUMENTS)
 
 state: synth ## Move the state of every stack to the backend of cdktf.json; nothing newer is overwritten
 	@for stack in infra $(filter-out infra,$(notdir $(wildcard terraform/stacks/*))); do \

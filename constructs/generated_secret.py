@@ -1,9 +1,9 @@
 """A generated secret: drawn by Terraform on its way into the cluster, and kept nowhere else."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cdktf import TerraformStack
+from cdktf import ITerraformDependable, TerraformStack
 from cdktf_cdktf_provider_kubernetes.secret_v1 import SecretV1, SecretV1Metadata
 
 from constructs import Construct
@@ -47,6 +47,7 @@ class GeneratedSecret(Construct):
         plain: Mapping[str, str] | None = None,
         type_: str = "Opaque",
         labels: Mapping[str, str] | None = None,
+        depends_on: Sequence[ITerraformDependable] = (),
     ) -> None:
         super().__init__(scope, id_)
         stack = TerraformStack.of(self)
@@ -63,4 +64,5 @@ class GeneratedSecret(Construct):
             type=type_,
             data_wo=data,
             data_wo_revision=number(revision),
+            depends_on=list(depends_on) or None,
         )

@@ -1,6 +1,5 @@
 """A chart release: the one place where Helm is called."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from cdktf import Fn, ITerraformDependable, TerraformLocal
 from cdktf_cdktf_provider_helm.release import Release as HelmRelease
 
 from constructs import Construct
+from constructs.digest import digest_of
 from constructs.reference import expression, resolve
 from constructs.versions import ROOT, VERSIONS
 
@@ -24,7 +24,8 @@ class Release(Construct):
     them, so numbers and booleans keep their types. A key whose value is None is left out.
 
     A release that fails is undone (`atomic`): a failed first install would otherwise be replaced by the next apply,
-    and a failed upgrade would leave half of two versions. `timeout` is in seconds.
+    and a failed upgrade would leave half of two versions. `timeout` is in seconds. `skip_crds` leaves out what lies in
+    the chart's folder `crds/`, which Helm would install once and never upgrade.
     """
 
     def __init__(
@@ -37,14 +38,15 @@ class Release(Construct):
         namespace: str,
         values: Mapping[str, object],
         timeout: int = 600,
+        skip_crds: bool = False,
         depends_on: Sequence[ITerraformDependable] = (),
     ) -> None:
         super().__init__(scope, id_)
         is_local = (LOCAL_CHARTS / chart).is_dir()
-        source = _local_chart(chart) if is_local else _published_chart(chart)
+        source = local_chart(chart) if is_local else published_chart(chart, VERSIONS.charts[chart].version)
         if is_local:
             # Helm sees no change in a local chart unless its version or its values change.
-            values = {**values, "chartDigest": _digest(chart)}
+            values = {**values, "chartDigest": digest_of(LOCAL_CHARTS / chart)}
         local = TerraformLocal(self, "values", resolve(values))
         self.name = name
         self.resource = HelmRelease(
@@ -62,12 +64,13 @@ class Release(Construct):
             wait=True,
             timeout=timeout,
             max_history=10,
+            skip_crds=skip_crds or None,
             depends_on=list(depends_on) or None,
         )
 
 
 @dataclass(frozen=True)
-class _Source:
+class Source:
     """Where Helm finds a chart."""
 
     repository: str | None
@@ -75,24 +78,16 @@ class _Source:
     version: str
 
 
-def _published_chart(name: str) -> _Source:
+def published_chart(name: str, version: str) -> Source:
+    """Return where a chart of versions.toml is: in its own repository, or where `chart_mirror` says."""
     chart = VERSIONS.charts[name]
     is_folder = f'{_MIRROR} != "" && !startswith({_MIRROR}, "oci://")'
     repository = expression(f'{is_folder} ? null : {_MIRROR} == "" ? {{}} : {_MIRROR}', chart.repository)
-    archive = f'"${{{{{_MIRROR}}}}}/{name}-{chart.version}.tgz"'
-    return _Source(str(repository), str(expression(f"{is_folder} ? {archive} : {{}}", name)), chart.version)
+    archive = f'"${{{{{_MIRROR}}}}}/{name}-{version}.tgz"'
+    return Source(str(repository), str(expression(f"{is_folder} ? {archive} : {{}}", name)), version)
 
 
-def _local_chart(name: str) -> _Source:
+def local_chart(name: str) -> Source:
+    """Return where a chart of `charts/` is, seen from a stack's folder."""
     metadata: dict[str, Any] = yaml.safe_load((LOCAL_CHARTS / name / "Chart.yaml").read_text(encoding="utf-8"))
-    return _Source(None, f"${{path.module}}/../../../charts/{name}", metadata["version"])
-
-
-def _digest(name: str) -> str:
-    """Return a short digest of a local chart: the names and the content of its files."""
-    digest = hashlib.sha256()
-    folder = LOCAL_CHARTS / name
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        digest.update(f"{path.relative_to(folder).as_posix()}\0".encode())
-        digest.update(path.read_bytes().replace(b"\r\n", b"\n"))
-    return digest.hexdigest()[:16]
+    return Source(None, f"${{path.module}}/../../../charts/{name}", metadata["version"])

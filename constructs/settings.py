@@ -1,15 +1,33 @@
 """Settings: the models that a tfvars file must satisfy, and the forms that their values may have."""
 
+import operator
 import re
 import typing
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeGuard
+from typing import Annotated, Any, ClassVar, Generic, Self, TypeGuard, TypeVar
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
-from pydantic_core import CoreSchema, core_schema
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, model_validator
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 MEBIBYTES = {"Mi": 1, "Gi": 1024, "Ti": 1024 * 1024}
+# The error of a list that is wrong as a whole: its words alone are the sentence.
+LIST_ERROR = "list_refused"
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Needed:
+    """Strings, by their paths, that must not be empty where the field `where` has one certain value."""
+
+    where: str
+    value: str
+    fields: tuple[str, ...]
+
+    def remedy(self, field: str) -> str:
+        """Return what tells a person to give one of them."""
+        return f'give {field}, which the {self.where} "{self.value}" needs'
 
 
 class Settings(BaseModel):
@@ -21,12 +39,28 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
 
+    needs: ClassVar[tuple[Needed, ...]] = ()
+    """What one field needs of others. Terraform's side is in `constructs.variable`."""
 
-class Constraint(ABC):
-    """What a string must satisfy beyond being one. Terraform's side of each kind is in `constructs.variable`."""
+    @model_validator(mode="after")
+    def _has_what_it_needs(self) -> Self:
+        missing = [
+            needed.remedy(field)
+            for needed in self.needs
+            if getattr(self, needed.where) == needed.value
+            for field in needed.fields
+            if not operator.attrgetter(field)(self)
+        ]
+        if missing:
+            raise ValueError("; ".join(missing))
+        return self
+
+
+class Constraint(ABC, Generic[Value]):
+    """What a value must satisfy beyond its type. Terraform's side of each kind is in `constructs.variable`."""
 
     @abstractmethod
-    def holds(self, value: str) -> bool:
+    def holds(self, value: Value) -> bool:
         """Tell whether the value satisfies it."""
 
     @abstractmethod
@@ -36,14 +70,17 @@ class Constraint(ABC):
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_after_validator_function(self._check, handler(source))
 
-    def _check(self, value: str) -> str:
+    def _check(self, value: Value) -> Value:
         if not self.holds(value):
-            raise ValueError(self.remedy())
+            raise self._error(value)
         return value
+
+    def _error(self, value: Value) -> Exception:  # noqa: ARG002 (a list's error speaks of what was found in it)
+        return ValueError(self.remedy())
 
 
 @dataclass(frozen=True)
-class Form(Constraint):
+class Form(Constraint[str]):
     """The form of a string: an RE2 pattern for all of it, and the words for what has that form."""
 
     pattern: str
@@ -59,7 +96,7 @@ class Form(Constraint):
 
 
 @dataclass(frozen=True)
-class AtLeast(Constraint):
+class AtLeast(Constraint[str]):
     """The smallest size, in MiB, with which a system starts at all."""
 
     mebibytes: int
@@ -74,7 +111,7 @@ class AtLeast(Constraint):
 
 
 @dataclass(frozen=True)
-class NotBeginning(Constraint):
+class NotBeginning(Constraint[str]):
     """Prefixes that a name must not have, and the words for what to give instead."""
 
     prefixes: tuple[str, ...]
@@ -89,18 +126,72 @@ class NotBeginning(Constraint):
         return f"give {self.words}"
 
 
+@dataclass(frozen=True)
+class Count(Constraint[tuple[object, ...]]):
+    """How many items a list may have beside none, and what another number of them cannot do."""
+
+    allowed: tuple[int, ...]
+    words: str
+
+    def holds(self, value: tuple[object, ...]) -> bool:
+        """Tell whether a list has one of the numbers of items."""
+        return len(value) in (0, *self.allowed)
+
+    def remedy(self) -> str:
+        """Return what tells a person to give another number of items."""
+        return f"give {self._numbers()}: any other number of {self.words}"
+
+    def _numbers(self) -> str:
+        *most, last = map(str, self.allowed)
+        return f"{', '.join(most)} or {last}"
+
+    def _error(self, value: tuple[object, ...]) -> Exception:
+        return list_error(f"{len(value)} {self.words}; give {self._numbers()}")
+
+
+@dataclass(frozen=True)
+class Unique(Constraint[tuple[Any, ...]]):
+    """The attribute in which all items of a list differ."""
+
+    attribute: str
+
+    def holds(self, value: tuple[Any, ...]) -> bool:
+        """Tell whether no two items have the same."""
+        return self._twice(value) is None
+
+    def remedy(self) -> str:
+        """Return what tells a person to give each once."""
+        return f"give each {self.attribute} once"
+
+    def _twice(self, value: tuple[Any, ...]) -> str | None:
+        found = [str(getattr(item, self.attribute)) for item in value]
+        return next((item for item in found if found.count(item) > 1), None)
+
+    def _error(self, value: tuple[Any, ...]) -> Exception:
+        return list_error(f'found the {self.attribute} "{self._twice(value)}" twice; {self.remedy()}')
+
+
+def list_error(words: str) -> PydanticCustomError:
+    """Return the error of a list that is wrong as a whole."""
+    return PydanticCustomError(LIST_ERROR, "{words}", {"words": words})
+
+
 _LABEL = "[a-z0-9]([a-z0-9-]*[a-z0-9])?"
+_DOMAIN = r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?"
+_IPV4 = r"((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_IPV6 = "([0-9a-f]{1,4}:){7}[0-9a-f]{1,4}|([0-9a-f]{1,4}:){1,6}(:[0-9a-f]{1,4}){1,6}|([0-9a-f]{1,4}:){1,7}:"
 
 Size = Annotated[str, Form("[1-9][0-9]{0,5}(Mi|Gi|Ti)", "a size such as 512Mi, 10Gi or 1Ti")]
 Cpu = Annotated[str, Form("[1-9][0-9]{0,5}m?", "CPU cores such as 2, or thousandths such as 500m")]
-Domain = Annotated[
-    str,
-    Form(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?", "a domain such as example.com"),
+Domain = Annotated[str, Form(_DOMAIN, "a domain such as example.com")]
+Target = Annotated[
+    str, Form(f"{_IPV4}|{_IPV6}|{_DOMAIN}", "an IP address such as 203.0.113.7, or a host name such as lb.example.com")
 ]
 Prefix = Annotated[
     str, Form(f"({_LABEL})?", 'a prefix of lower-case letters, digits and dashes such as x-staging, or ""')
 ]
 Name = Annotated[str, Form(_LABEL, "a name of lower-case letters, digits and dashes")]
+OptionalName = Annotated[str, Form(f"({_LABEL})?", 'a name of lower-case letters, digits and dashes, or ""')]
 ClientNamespace = Annotated[
     Name, NotBeginning(("data-", "monitoring-"), "a namespace of your own: environments never reach into each other")
 ]
@@ -139,6 +230,15 @@ def mapping_value(annotation: object) -> type[Settings] | None:
         value = typing.get_args(annotation)[1]
         if is_settings(value):
             return value
+    return None
+
+
+def list_item(annotation: object) -> type[Settings] | None:
+    """Return M where a field's type is `tuple[M, ...]` of settings, else None."""
+    if is_tuple_of(annotation):
+        item = typing.get_args(annotation)[0]
+        if is_settings(item):
+            return item
     return None
 
 

@@ -10,7 +10,17 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from constructs.reference import Reference, bare, literal, mebibytes, resolve
-from constructs.settings import AtLeast, Form, NotBeginning, Settings, is_settings, is_tuple_of, unwrap
+from constructs.settings import (
+    AtLeast,
+    Count,
+    Form,
+    NotBeginning,
+    Settings,
+    Unique,
+    is_settings,
+    is_tuple_of,
+    unwrap,
+)
 
 _SCALARS: dict[object, str] = {str: "string", int: "number", bool: "bool"}
 
@@ -63,6 +73,10 @@ def _rules(annotation: Any, metadata: tuple[object, ...], value: str, key: str, 
     for constraint in (*metadata, *inner):
         yield from _constraint_rule(constraint, value, key)
     if is_settings(annotation):
+        for needed in annotation.needs:
+            for path in needed.fields:
+                condition = f'{value}.{needed.where} != {literal(needed.value)} || {value}.{path} != ""'
+                yield Rule(key, condition, needed.remedy(path))
         for name, field in annotation.model_fields.items():
             yield from _rules(field.annotation, tuple(field.metadata), f"{value}.{name}", f"{key}.{name}", depth=depth)
     elif typing.get_origin(annotation) is Literal:
@@ -94,6 +108,14 @@ def _constraint_rule(constraint: object, value: str, key: str) -> Iterator[Rule]
         case NotBeginning(prefixes=prefixes):
             begins = " || ".join(f"startswith({value}, {literal(prefix)})" for prefix in prefixes)
             yield Rule(key, f"!({begins})", constraint.remedy())
+        case Count(allowed=allowed):
+            yield Rule(key, f"contains({literal((0, *allowed))}, length({value}))", constraint.remedy())
+        case Unique(attribute=attribute):
+            yield Rule(
+                key,
+                f"length(distinct([for item in {value} : item.{attribute}])) == length({value})",
+                constraint.remedy(),
+            )
         case Ge(ge=least):
             yield Rule(key, f"{value} >= {least}", f"give at least {least}")
         case Le(le=most):

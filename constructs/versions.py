@@ -1,4 +1,4 @@
-"""versions.toml, typed: every chart, image and provider version that Strata uses."""
+"""versions.toml, typed: every chart, image, tool and provider version that Strata uses."""
 
 import tomllib
 from pathlib import Path
@@ -25,10 +25,17 @@ class Terraform(_Section):
     required: str
 
 
+class Tools(_Section):
+    """What is installed on machines, each by its exact version."""
+
+    k3s: str
+
+
 class Versions(_Section):
     """All of versions.toml."""
 
     terraform: Terraform
+    tools: Tools
     providers: dict[str, str]
     charts: dict[str, Chart]
     images: dict[str, str]

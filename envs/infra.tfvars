@@ -4,7 +4,11 @@
 environment = "infra"
 env_prefix  = ""
 base_domain = "example.com"
-components  = ["certificates", "dashboard", "operators"]
+components  = ["atlantis", "certificates", "dashboard", "dns", "operators"]
+
+atlantis = {
+  repository = "github.com/example/platform"
+}
 
 # Give an address, and certificates come from Let's Encrypt instead of being self-signed.
 certificates = {

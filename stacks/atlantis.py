@@ -6,6 +6,8 @@ import yaml
 
 from stacks.project import GUARDED, INFRA, Project
 
+_UNGUARDED = "environment"
+WORKFLOWS = (_UNGUARDED, INFRA, GUARDED)
 _HEADER = """\
 # Written by `make synth` from envs/*.tfvars and cdktf.json: do not edit.
 #
@@ -32,6 +34,13 @@ def render(project: Project) -> str:
     return f"{_HEADER.format(first=promotion[0] if promotion else 'nothing')}\n{body}"
 
 
+def workflow(name: str, promotion: tuple[str, ...]) -> str:
+    """Return the server's workflow for a stack: its own for infra, the guarded one from the promotion's second on."""
+    if name == INFRA:
+        return INFRA
+    return GUARDED if name in (GUARDED, *promotion[1:]) else _UNGUARDED
+
+
 def _project(name: str, output: str, promotion: tuple[str, ...]) -> dict[str, Any]:
     place = promotion.index(name) if name in promotion else None
     is_first = place == 0
@@ -41,7 +50,7 @@ def _project(name: str, output: str, promotion: tuple[str, ...]) -> dict[str, An
         "name": name,
         "dir": folder,
         "workspace": "default",
-        "workflow": INFRA if name == INFRA else GUARDED if place or name == GUARDED else "environment",
+        "workflow": workflow(name, promotion),
         "autoplan": {
             "enabled": is_first,
             "when_modified": ["cdk.tf.json", f"{up}/envs/{name}.tfvars"] if is_first else [],

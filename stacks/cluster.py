@@ -10,7 +10,7 @@ class ClusterError(Exception):
 
 def kubectl(*arguments: str, text: str | None = None) -> str:
     """Return what kubectl prints, waiting for at most 20 seconds. Raises `ClusterError`."""
-    context = os.environ.get("TF_VAR_kube_context")
+    context = os.environ.get("TF_VAR_kube_context")  # noqa: SIM112 (Terraform's name)
     chosen = [f"--context={context}"] if context else []
     command = ["kubectl", *chosen, "--request-timeout=10s", *arguments]
     try:

@@ -208,7 +208,7 @@ def repository(infra: Mapping[str, Any]) -> Iterator[Finding]:
 
 def ssh(infra: Mapping[str, Any]) -> Iterator[Finding]:
     """Look at how nodes would be reached; whether they are is the first thing that `make nodes` finds out."""
-    if not infra.get("k3s_servers"):
+    if not infra["k3s_servers"]:
         return
     if shutil.which("ssh") is None:
         yield mend("ssh", "not found: install OpenSSH's client")
@@ -266,7 +266,7 @@ def cluster(infra: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _place(server: str, infra: Mapping[str, Any]) -> Finding:
-    servers = infra.get("k3s_servers") or ()
+    servers = infra["k3s_servers"]
     if not servers:
         return ok("cluster", f"{server}: see that it is the one you mean")
     hosts = {infra["k3s"]["api_address"], *(node[key] for node in servers for key in ("host", "external_address"))}
@@ -301,8 +301,8 @@ def _rights(you: Mapping[str, Any]) -> Finding:
     try:
         kubectl("auth", "can-i", "impersonate", "serviceaccounts/deployer-infra", "--namespace=iac")
     except ClusterError:
-        words = f"you are {name}, and may not apply infra: use the administrator's kubeconfig, or be let act as its deployer"
-        return mend("rights", f"{words} (docs/bootstrap.md)")
+        words = "use the administrator's kubeconfig, or be let act as its deployer (docs/bootstrap.md)"
+        return mend("rights", f"you are {name}, and may not apply infra: {words}")
     return ok("rights", f"you are {name}, and may act as deployer-infra: give AS=deployer-infra with ENV=infra")
 
 
@@ -320,7 +320,7 @@ def secrets(infra: Mapping[str, Any]) -> Iterator[Finding]:
         else:
             yield ok(subject, "is there")
     if "atlantis" in infra["components"] and infra["atlantis"]["credentials_revision"] > 0:
-        if os.environ.get("TF_VAR_atlantis_token"):
+        if os.environ.get("TF_VAR_atlantis_token"):  # noqa: SIM112 (Terraform's name)
             yield ok("TF_VAR_atlantis_token", "is set")
         else:
             yield later("TF_VAR_atlantis_token", "not set: an apply that bumps atlantis.credentials_revision needs it")
@@ -384,7 +384,7 @@ def examine(terraform: str) -> Iterator[Finding]:
     yield from files(project)
     yield from repository(infra)
     yield from ssh(infra)
-    file = kubeconfig(os.environ, has_servers=bool(infra.get("k3s_servers")))
+    file = kubeconfig(os.environ, has_servers=bool(infra["k3s_servers"]))
     yield file
     if file.verdict is Verdict.OK:
         try:

@@ -6,7 +6,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from constructs.reference import literal
-from constructs.settings import Settings, is_settings, mapping_value
+from constructs.settings import Settings, is_settings, list_item, mapping_value
 from constructs.variable import default_value, rules, terraform_type
 from stacks.environment import EnvironmentSettings
 from stacks.infra import InfraSettings
@@ -35,9 +35,13 @@ def _rows(model: type[Settings], prefix: str) -> Iterator[tuple[str, str, str, s
     for name, field in model.model_fields.items():
         key = f"{prefix}{name}"
         entry = mapping_value(field.annotation)
+        item = list_item(field.annotation)
         if entry is not None:
             yield f"`{key}`", "map", "`{}`", _cell(field.description)
             yield from _rows(entry, f"{key}.<name>.")
+        elif item is not None:
+            yield f"`{key}`", "list of objects", _default(field), _whole(field, key)
+            yield from _rows(item, f"{key}[].")
         elif is_settings(field.annotation):
             yield f"`{key}`", "object", "`{}`", _cell(field.description)
             yield from _rows(field.annotation, f"{key}.")
@@ -51,7 +55,15 @@ def _default(field: FieldInfo) -> str:
 
 
 def _what(field: FieldInfo, key: str) -> str:
-    words = [rule.words for rule in rules(field, key) if rule.words != "give a whole number"]
+    return _described(field, [rule.words for rule in rules(field, key) if rule.words != "give a whole number"])
+
+
+def _whole(field: FieldInfo, key: str) -> str:
+    """Return what to give for a list, without what its items' own rows say."""
+    return _described(field, [rule.words for rule in rules(field, key) if rule.key == key])
+
+
+def _described(field: FieldInfo, words: list[str]) -> str:
     return _cell(" ".join([field.description or "", *(f"{word[0].upper()}{word[1:]}." for word in words)]))
 
 

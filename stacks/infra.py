@@ -1,19 +1,22 @@
 """The stack `infra`: L1 and L2, which all environments share."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from constructs import Construct
 from constructs.deletion_lock import DeletionLock
 from constructs.environment import Environment
+from constructs.l1_bootstrap.atlantis import Atlantis, AtlantisSettings, Guard
 from constructs.l1_bootstrap.certificates import Certificates, CertificatesSettings
+from constructs.l1_bootstrap.dns import Dns, DnsSettings
+from constructs.l1_bootstrap.k3s import QUORUM, K3s, K3sNode, K3sSettings, agent_rules, refuse_agents
 from constructs.l2_platform.dashboard import Dashboard, DashboardSettings
 from constructs.l2_platform.operators import Operators, OperatorsSettings
 from constructs.l2_platform.tenancy import PLATFORM_PRIORITY_CLASS, QuotaSettings, Tenancy, TenantSettings
 from constructs.reference import literal
-from constructs.settings import Name
+from constructs.settings import Name, Unique
 from constructs.variable import Rule, listed
 from stacks.backend import Backend
 from stacks.stack import Stack, StackSettings
@@ -24,12 +27,22 @@ class InfraSettings(StackSettings):
 
     env_prefix: Literal[""]
     """Empty: the platform's host names are its own, `dashboard.<base_domain>`."""
-    components: tuple[Literal["certificates", "dashboard", "operators"], ...]
+    components: tuple[Literal["atlantis", "certificates", "dashboard", "dns", "operators"], ...]
     """Which systems the stack has. A change needs `make synth`: it decides what is in the stack."""
+    k3s_servers: Annotated[tuple[K3sNode, ...], QUORUM, Unique("name"), Unique("host")] = ()
+    """Machines that become the cluster's servers, by `make nodes`; none: the cluster of `KUBECONFIG` is used."""
+    k3s_agents: Annotated[tuple[K3sNode, ...], Unique("name"), Unique("host")] = ()
+    """Machines that become the cluster's agents: nodes that run pods and no part of the control plane."""
+    k3s: K3sSettings = K3sSettings()
+    """What all nodes of `k3s_servers` and `k3s_agents` have in common."""
+    atlantis: AtlantisSettings = AtlantisSettings()
+    """The server that plans and applies pull requests."""
     certificates: CertificatesSettings = CertificatesSettings()
     """Certificates of all routes."""
     dashboard: DashboardSettings = DashboardSettings()
     """The Kubernetes dashboard."""
+    dns: DnsSettings = DnsSettings()
+    """Records of all routes' host names."""
     operators: OperatorsSettings = OperatorsSettings()
     """The operators that environments need."""
     quotas: dict[Name, QuotaSettings] = Field(default_factory=dict)
@@ -37,12 +50,26 @@ class InfraSettings(StackSettings):
     tenants: dict[Name, TenantSettings] = Field(default_factory=dict)
     """What else each environment is granted; an environment that is not named has the defaults."""
 
+    @field_validator("k3s_agents")
+    @classmethod
+    def _join_servers(cls, agents: tuple[K3sNode, ...], info: ValidationInfo) -> tuple[K3sNode, ...]:
+        # Servers that were refused are not there: their own error is enough.
+        if "k3s_servers" in info.data:
+            refuse_agents(agents, info.data["k3s_servers"])
+        return agents
+
 
 class InfraStack(Stack[InfraSettings]):
     """The shared layers, and the namespaces of every environment."""
 
     def __init__(
-        self, scope: Construct, *, file: InfraSettings, environments: Sequence[Environment], backend: Backend
+        self,
+        scope: Construct,
+        *,
+        file: InfraSettings,
+        environments: Sequence[Environment],
+        backend: Backend,
+        guard: Guard,
     ) -> None:
         names = [environment.name for environment in environments]
         super().__init__(
@@ -52,29 +79,54 @@ class InfraStack(Stack[InfraSettings]):
             namespace="iac",
             backend=backend,
             pins=[
-                Rule(
-                    key,
-                    f"length(setsubtract(keys(var.{key}), {literal(names)})) == 0",
-                    f"an entry has no envs/<name>.tfvars: give only {listed(names)}",
-                )
-                for key in ("quotas", "tenants")
+                *agent_rules(),
+                *(
+                    Rule(
+                        key,
+                        f"length(setsubtract(keys(var.{key}), {literal(names)})) == 0",
+                        f"an entry has no envs/<name>.tfvars: give only {listed(names)}",
+                    )
+                    for key in ("quotas", "tenants")
+                ),
             ],
         )
         variables = self.variables
+        K3s(self, "k3s", servers=variables.k3s_servers, agents=variables.k3s_agents, settings=variables.k3s)
         tenancy = Tenancy(
             self,
             "tenancy",
             environments=environments,
             tenants=variables.tenants,
             quotas=variables.quotas,
-            actors=["atlantis"],
+            actors=["atlantis"] if "atlantis" in file.components else [],
         )
+        if "atlantis" in file.components:
+            Atlantis(
+                self,
+                "atlantis",
+                namespace=tenancy.iac.name,
+                addresses=self.addresses,
+                guard=guard,
+                priority_class=PLATFORM_PRIORITY_CLASS,
+                settings=variables.atlantis,
+                depends_on=tenancy.ready,
+            )
         if "certificates" in file.components:
             Certificates(
                 self,
                 "certificates",
+                base_domain=variables.base_domain,
                 priority_class=PLATFORM_PRIORITY_CLASS,
                 settings=variables.certificates,
+                depends_on=tenancy.ready,
+            )
+        if "dns" in file.components:
+            Dns(
+                self,
+                "dns",
+                base_domain=variables.base_domain,
+                priority_class=PLATFORM_PRIORITY_CLASS,
+                settings=variables.dns,
                 depends_on=tenancy.ready,
             )
         if "operators" in file.components:

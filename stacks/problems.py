@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from constructs.settings import mapping_value
+from constructs.settings import LIST_ERROR, list_item, mapping_value
 
 _TYPES = {
     bool: "a boolean",
@@ -22,6 +22,7 @@ _TYPES = {
 # What to say of each of pydantic's errors.
 _SENTENCES = {
     "missing": "missing; add it",
+    LIST_ERROR: "{words}",
     "value_error": "found {found}; {error}",
     "literal_error": "found {found}; give {expected}",
     "union_tag_invalid": "found {found}; give one of the types {expected_tags}",
@@ -61,7 +62,8 @@ def _unknown_key(location: tuple[int | str, ...], model: type[BaseModel]) -> str
     annotation: Any = model
     for part in location[:-1]:
         fields = getattr(annotation, "model_fields", {})
-        annotation = mapping_value(annotation) or (fields[str(part)].annotation if fields else annotation)
+        inner = mapping_value(annotation) or list_item(annotation)
+        annotation = inner or (fields[str(part)].annotation if fields else annotation)
     known = list(getattr(annotation, "model_fields", {}))
     near = difflib.get_close_matches(str(location[-1]), known, n=1)
     guess = f"did you mean {near[0]}? The" if near else "the"

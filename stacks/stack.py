@@ -55,7 +55,24 @@ class StackSettings(Settings):
 _VARIABLES = "variables"
 COMMAND_LINE_VARIABLES = ("enable_infra", "kubeconfig", "kube_context")
 
+_KUBECONFIG, _CONTEXT = "${var.kubeconfig}", "${var.kube_context}"
+_CLUSTER = {"config_path": _KUBECONFIG, "config_context": _CONTEXT}
+# The block `provider` of every stack, as it is synthesized.
+PROVIDERS = {"helm": [{"kubernetes": _CLUSTER}], "kubernetes": [_CLUSTER]}
+
 Model = TypeVar("Model", bound=StackSettings)
+
+
+def terraform_block(name: str, namespace: str, backend: Backend) -> dict[str, Any]:
+    """Return the block `terraform` of the stack `name`, whose state may lie in `namespace`."""
+    return {
+        "backend": backend.block(name, namespace),
+        "required_providers": {
+            provider: {"source": f"hashicorp/{provider}", "version": version}
+            for provider, version in VERSIONS.providers.items()
+        },
+        "required_version": VERSIONS.terraform.required,
+    }
 
 
 class Stack(TerraformStack, Generic[Model]):
@@ -83,21 +100,14 @@ class Stack(TerraformStack, Generic[Model]):
         self._declare_command_line(is_infra=is_infra)
         for name, field in type(file).model_fields.items():
             self._declare(name, field, [rule for rule in (*self._own_pins(), *pins) if rule.key == name])
-        block = backend.block(file.environment, namespace)
-        self.add_override("terraform.backend", block)
-        if "local" not in block:
+        block = terraform_block(file.environment, namespace, backend)
+        for key, value in block.items():
+            self.add_override(f"terraform.{key}", value)
+        if "local" not in block["backend"]:
             # cdktf adds a local backend with this machine's path beside any that is not its own.
             self.add_override("terraform.backend.local", None)
-        self.add_override("terraform.required_version", VERSIONS.terraform.required)
-        for provider, version in VERSIONS.providers.items():
-            source = {"source": f"hashicorp/{provider}", "version": version}
-            self.add_override(f"terraform.required_providers.{provider}", source)
-        KubernetesProvider(self, "kubernetes", config_path="${var.kubeconfig}", config_context="${var.kube_context}")
-        HelmProvider(
-            self,
-            "helm",
-            kubernetes=HelmProviderKubernetes(config_path="${var.kubeconfig}", config_context="${var.kube_context}"),
-        )
+        KubernetesProvider(self, "kubernetes", config_path=_KUBECONFIG, config_context=_CONTEXT)
+        HelmProvider(self, "helm", kubernetes=HelmProviderKubernetes(config_path=_KUBECONFIG, config_context=_CONTEXT))
 
     def _declare_command_line(self, *, is_infra: bool) -> None:
         name = self.file.environment

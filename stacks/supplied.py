@@ -1,4 +1,4 @@
-"""What people supply: Secrets with tokens of others, which no file may hold and systems wait for. `make secrets` asks."""
+"""What people supply: Secrets with tokens of others, which no file may hold. `make secrets` asks for them."""
 
 import base64
 import getpass
@@ -62,8 +62,6 @@ def _zone(infra: Mapping[str, Any]) -> Iterator[Supplied]:
     if settings["challenge"] == "dns01":
         provider = settings["dns01"]["provider"]
         yield Supplied("kube-system", settings["dns01"][provider]["secret"], _ZONE_KEYS[provider], purpose)
-    elif settings["challenge"] == "cloudflare":
-        yield Supplied("kube-system", settings["cloudflare_token_secret"], _ZONE_KEYS["cloudflare"], purpose)
 
 
 def _records(infra: Mapping[str, Any]) -> Iterator[Supplied]:

@@ -6,14 +6,13 @@ from pathlib import Path
 from cdktf import App
 
 from constructs.environment import Environment
-from constructs.versions import ROOT
-from stacks import atlantis, documentation
+from constructs.l1_bootstrap.atlantis import Guard
+from stacks import atlantis, documentation, guard
 from stacks.environment import EnvironmentStack
 from stacks.infra import InfraStack
 from stacks.project import Project, ProjectError
 
 _LOCK_FILE = ".terraform.lock.hcl"
-_PROVIDERS = ROOT / "stacks" / "providers.lock.hcl"
 
 
 def synthesize(project: Project) -> None:
@@ -29,7 +28,8 @@ def synthesize(project: Project) -> None:
     backend = project.cdktf.context.backend
     app = App(outdir=str(output), context=project.cdktf.context.model_dump(mode="json", exclude_none=True))
     environments = [Environment(name, file.env_prefix) for name, file in project.environments.items()]
-    InfraStack(app, file=project.infra, environments=environments, backend=backend)
+    server = Guard(guard.files(project), atlantis.WORKFLOWS)
+    InfraStack(app, file=project.infra, environments=environments, backend=backend, guard=server)
     for settings in project.environments.values():
         EnvironmentStack(app, file=settings, backend=backend)
     app.synth()
@@ -49,7 +49,7 @@ def _is_stranger(path: Path) -> bool:
 
 def _keep_locked(lock: Path) -> None:
     """Give a stack its lock file. One that Terraform has added its own checksums to stays, if nothing is missing."""
-    wanted = _PROVIDERS.read_text(encoding="utf-8")
+    wanted = guard.PROVIDERS_LOCK.read_text(encoding="utf-8")
     found = lock.read_text(encoding="utf-8").splitlines() if lock.is_file() else []
     if not set(wanted.splitlines()) <= set(found):
         _write(lock, wanted)

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import yaml
 
 from stacks.project import Project, load
 from stacks.synthesis import synthesize
-from tests.support import ROOT, Evaluate, Refused, Stack
+from tests.support import CHARTS, ROOT, Evaluate, Refused, Render, Stack
 
 
 @pytest.fixture(scope="session")
@@ -72,5 +73,46 @@ def evaluate(tmp_path_factory: pytest.TempPathFactory) -> Evaluate:
             raise Refused(words)
         state = json.loads((folder / "terraform.tfstate").read_text(encoding="utf-8"))
         return {name: output["value"] for name, output in state["outputs"].items()}
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def charts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a folder for every published chart."""
+    if folder := os.environ.get("CHARTS_DIR"):
+        return Path(folder).resolve()
+    if os.environ.get("CI") == "true":
+        pytest.fail("CI needs the charts' files: set CHARTS_DIR")
+    helm = shutil.which("helm")
+    if helm is None:
+        pytest.skip("needs CHARTS_DIR, or helm on the PATH")
+    root = tmp_path_factory.mktemp("charts")
+    for name, chart in CHARTS.items():
+        source = chart["repository"]
+        place = [f"{source}/{name}"] if source.startswith("oci://") else [name, "--repo", source]
+        command = [helm, "pull", *place, "--version", chart["version"], "--untar", "--untardir", str(root)]
+        subprocess.run(command, check=True)  # noqa: S603
+    return root
+
+
+@pytest.fixture(scope="session")
+def render(charts: Path) -> Render:
+    """Let Helm render a chart: `render("external-dns", values)` returns its objects by kind and name."""
+    helm = shutil.which("helm")
+    if helm is None:
+        pytest.skip("needs helm on the PATH")
+
+    def run(chart: str, values: Mapping[str, object]) -> dict[str, Stack]:
+        folder = ROOT / "charts" / chart if (ROOT / "charts" / chart).is_dir() else charts / chart
+        if not (folder / "templates").is_dir():
+            pytest.skip(f"needs the templates of the chart {chart} in CHARTS_DIR")
+        command = [helm, "template", chart, str(folder), "--namespace=kube-system", "--values=-"]
+        command += ["--api-versions=helm.cattle.io/v1", "--kube-version=1.36.3"]
+        text = yaml.safe_dump(dict(values))
+        rendered = subprocess.run(command, input=text, capture_output=True, text=True, check=False)  # noqa: S603
+        assert rendered.returncode == 0, rendered.stderr
+        objects = [item for item in yaml.safe_load_all(rendered.stdout) if item]
+        return {f"{item['kind']}/{item['metadata']['name']}": item for item in objects}
 
     return run

@@ -1,6 +1,7 @@
 """Words that the tests share."""
 
 import shutil
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from stacks.project import Project
 ROOT = Path(__file__).resolve().parent.parent
 Stack = dict[str, Any]
 Evaluate = Callable[..., dict[str, Any]]
+Render = Callable[..., dict[str, dict[str, Any]]]
+CHARTS: dict[str, Any] = tomllib.loads((ROOT / "versions.toml").read_text(encoding="utf-8"))["charts"]
 
 
 def resources(stack: Stack) -> dict[str, dict[str, Any]]:
@@ -30,5 +33,5 @@ def copy_sources(root: Path, *more: str) -> None:
     """Copy what a synthesis needs into a folder, and the folders `more`, without what is derived from running them."""
     for name in ("main.py", "cdktf.json", "versions.toml"):
         shutil.copy(ROOT / name, root)
-    for name in ("stacks", "constructs", "charts", "envs", *more):
+    for name in ("stacks", "constructs", "charts", "scripts", "envs", *more):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", ".terraform"))

@@ -71,3 +71,13 @@ def test_every_make_target_in_the_docs_exists() -> None:
         text = page.read_text(encoding="utf-8")
         named = re.findall(r"`make ([a-z0-9-]+)", text) + re.findall(r"^\s*make ([a-z0-9-]+)", text, re.MULTILINE)
         assert set(named) <= targets, f"{page}: {set(named) - targets}"
+
+
+def test_make_nodes_applies_the_record_of_the_nodes_and_nothing_else() -> None:
+    command = ["make", "--dry-run", "nodes", "KUBECONFIG=/there", "TERRAFORM=terraform"]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S603
+    (apply,) = [line for line in found.stdout.splitlines() if line.startswith("terraform") and " apply " in line]
+    assert "-chdir=terraform/stacks/infra apply -target=terraform_data.k3s_nodes " in apply
+    assert "-var=enable_infra=true" in apply
+    assert "-var=kubeconfig=/there" in apply
+    assert "terraform_data.k3s_nodes" in (ROOT / "tests" / "addresses.txt").read_text(encoding="utf-8").split()

@@ -7,9 +7,6 @@ else asked of `helm`.
 import copy
 import json
 import os
-import shutil
-import subprocess
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,32 +16,12 @@ import yaml
 from jsonschema.validators import validator_for
 
 from stacks.project import Project
-from tests.support import ROOT, Evaluate, Stack, tfvars_of
+from tests.support import CHARTS, ROOT, Evaluate, Stack, tfvars_of
 
-CHARTS = tomllib.loads((ROOT / "versions.toml").read_text(encoding="utf-8"))["charts"]
 # Maps whose keys are not the chart's to know, though it gives some by default.
 FREE = {"env", "podAnnotations", "resources", "securityContext"}
 
 Values = dict[str, Any]
-
-
-@pytest.fixture(scope="session")
-def charts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a folder for every published chart."""
-    if folder := os.environ.get("CHARTS_DIR"):
-        return Path(folder).resolve()
-    if os.environ.get("CI") == "true":
-        pytest.fail("CI needs the charts' files: set CHARTS_DIR")
-    helm = shutil.which("helm")
-    if helm is None:
-        pytest.skip("needs CHARTS_DIR, or helm on the PATH")
-    root = tmp_path_factory.mktemp("charts")
-    for name, chart in CHARTS.items():
-        source = chart["repository"]
-        place = [f"{source}/{name}"] if source.startswith("oci://") else [name, "--repo", source]
-        command = [helm, "pull", *place, "--version", chart["version"], "--untar", "--untardir", str(root)]
-        subprocess.run(command, check=True)  # noqa: S603
-    return root
 
 
 @pytest.fixture(scope="session")
@@ -89,6 +66,20 @@ def test_values_name_no_key_that_the_chart_does_not_know(charts: Path, releases:
     for stack, chart, values in releases:
         unknown = list(_unknown(values, _defaults(_folder(charts, chart))))
         assert not unknown, f"{stack}/{chart}: {unknown}"
+
+
+def test_what_k3s_traefik_is_told_is_valid_by_its_charts_schema(
+    charts: Path, releases: list[tuple[str, str, Values]]
+) -> None:
+    schema_file = charts / "traefik" / "values.schema.json"
+    if not schema_file.is_file() and os.environ.get("CI") != "true":
+        pytest.skip("needs the chart traefik in CHARTS_DIR: K3s brings it, so it is none of versions.toml")
+    schema = json.loads(schema_file.read_text(encoding="utf-8"))
+    (told,) = [values["traefik"] for _, chart, values in releases if chart == "traefik-config"]
+    assert validator_for(schema)(schema).is_valid(told)
+    redirections = told["ports"]["web"].pop("http")
+    told["ports"]["web"] |= redirections
+    assert not validator_for(schema)(schema).is_valid(told), "the place of older charts"
 
 
 def test_an_unknown_key_and_a_broken_value_would_be_seen(charts: Path) -> None:

@@ -9,21 +9,11 @@ from typing import Any
 
 import pytest
 
+from stacks.guard import NAMESPACED
 from stacks.project import Project
 from tests.support import ROOT, Evaluate, Refused, Stack, resources, tfvars_of
 
 VERSIONS = tomllib.loads((ROOT / "versions.toml").read_text(encoding="utf-8"))
-
-# All that an environment may create, and all of it namespaced. What a chart renders is held by the API server.
-NAMESPACED = {
-    "helm_release",
-    "kubernetes_config_map_v1",
-    "kubernetes_ingress_v1",
-    "kubernetes_network_policy_v1",
-    "kubernetes_secret_v1",
-    "kubernetes_service_v1",
-    "kubernetes_stateful_set_v1",
-}
 
 
 def namespace(resource: dict[str, Any]) -> str | None:
@@ -115,7 +105,7 @@ def test_an_environment_creates_namespaced_objects_in_its_two_namespaces_only(
     environment_stacks: dict[str, Stack],
 ) -> None:
     for name, stack in environment_stacks.items():
-        assert set(stack["resource"]) <= NAMESPACED
+        assert set(stack["resource"]) <= set(NAMESPACED)
         for address, resource in resources(stack).items():
             assert namespace(resource) in {f"data-{name}", f"monitoring-{name}"}, address
 
@@ -226,14 +216,23 @@ def test_secrets_are_written_only_and_generated_on_the_way(stacks: dict[str, Sta
             assert not {"data", "binary_data"} & set(secret), address
             for value in secret["data_wo"].values():
                 found = re.fullmatch(r"\$\{ephemeral\.random_password\.([\w-]+)\.result}", value)
-                assert value == "app" or (found and found[1] in ephemeral), address
-            assert secret["data_wo_revision"] == f"${{var.{address.split('.')[1].split('_')[0]}.credentials_revision}}"
+                supplied = re.fullmatch(r"\$\{var\.(atlantis_(?:token|webhook_secret))}", value)
+                is_ephemeral = (found and found[1] in ephemeral) or (
+                    supplied and stack["variable"][supplied[1]]["ephemeral"]
+                )
+                assert value in _USERS or is_ephemeral, address
+            system = address.split(".")[1].split("_")[0]
+            assert re.fullmatch(rf"\$\{{var\.{system}\.(credentials|web)_revision}}", secret["data_wo_revision"])
+
+
+# The names of accounts, which stand beside their passwords.
+_USERS = {"app", "atlantis"}
 
 
 def test_nothing_outside_a_secret_reads_an_ephemeral_value(stacks: dict[str, Stack]) -> None:
     for stack in stacks.values():
         for path, text in strings({**stack, "ephemeral": {}}):
-            assert "ephemeral." not in text or ".data_wo." in path, path
+            assert not re.search(r"[$%]\{[^}]*ephemeral\.", text) or ".data_wo." in path, path
 
 
 def test_no_value_looks_like_a_secret(stacks: dict[str, Stack]) -> None:
@@ -253,8 +252,7 @@ def test_no_value_looks_like_a_secret(stacks: dict[str, Stack]) -> None:
 _SECRET_NAMES = {
     "redis-auth",
     "signoz-clickhouse",
-    "cloudflare-api-token",
-    "${var.certificates.cloudflare_token_secret}",
+    "${var.k3s.snapshot.s3_secret}",
 }
 
 
@@ -271,7 +269,10 @@ def test_every_version_is_exact_and_from_versions_toml(stacks: dict[str, Stack])
                 assert release["version"] in {chart["version"] for chart in VERSIONS["charts"].values()}
             assert re.fullmatch(r"v?\d+\.\d+\.\d+", release["version"])
     for image in VERSIONS["images"].values():
-        assert re.fullmatch(r"[a-z0-9./-]+:\d[\w.-]*(@sha256:[0-9a-f]{64})?", image)
+        assert re.fullmatch(r"[a-z0-9./-]+:v?\d[\w.-]*(@sha256:[0-9a-f]{64})?", image)
+    assert re.fullmatch(r"v\d+\.\d+\.\d+\+k3s\d+", VERSIONS["tools"]["k3s"])
+    (provisioner,) = stacks["infra"]["resource"]["terraform_data"]["k3s_nodes"]["provisioner"]
+    assert provisioner["local-exec"]["environment"]["STRATA_VERSION"] == VERSIONS["tools"]["k3s"]
 
 
 def test_every_stack_has_a_lock_file_for_exactly_its_providers(stacks: dict[str, Stack], project: Project) -> None:

@@ -15,14 +15,26 @@ from hypothesis import strategies as st
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from constructs.settings import AtLeast, Form, Name, Settings, Size, Url, is_settings, is_tuple_of, unwrap
+from constructs.settings import (
+    AtLeast,
+    Count,
+    Form,
+    Name,
+    Settings,
+    Size,
+    Unique,
+    Url,
+    is_settings,
+    is_tuple_of,
+    unwrap,
+)
 from stacks import tfvars
 from stacks.backend import LocalBackend
 from stacks.infra import InfraSettings
 from stacks.project import Project
 from stacks.stack import COMMAND_LINE_VARIABLES, StackSettings
 from stacks.stack import Stack as SynthesizedStack
-from tests.support import Evaluate, Stack
+from tests.support import Evaluate, Refused, Stack
 
 TempPaths = pytest.TempPathFactory
 ODD = "${a} %{b} $${c} %%{d} $$ %% $ % { } \\ \" ' # // /* */ <<E , = : \n\t~ \\n \\u0041 ${ %{ }"
@@ -64,6 +76,8 @@ class Probe(StackSettings):
     """An item."""
     items: dict[Name, Item] = Field(default_factory=dict)
     """Items by name."""
+    row: Annotated[tuple[Item, ...], Count((1, 3), "items make no row"), Unique("size")] = ()
+    """Items in a row."""
 
 
 class Subject:
@@ -81,7 +95,9 @@ class Subject:
             "env_prefix": st.just(self.file.env_prefix),
             "components": st.permutations(self.file.components).map(tuple),
         }
-        return _objects(type(self.file), self.names, pinned)
+        allowed = TypeAdapter(type(self.file))
+        # What holds between fields is drawn by chance, and kept where it holds.
+        return _objects(type(self.file), self.names, pinned).filter(lambda values: _is_valid(allowed, values))
 
     def accepted(self, path: Path) -> dict[str, Any] | None:
         """Return what Python reads, or None where it refuses the file or would synthesize another stack from it."""
@@ -133,10 +149,11 @@ def _objects(
 ) -> st.SearchStrategy[dict[str, Any]]:
     fields = model.model_fields
     strategies = {name: pinned.get(name, _of_field(field, names)) for name, field in fields.items()}
-    return st.fixed_dictionaries(
+    objects = st.fixed_dictionaries(
         {name: strategy for name, strategy in strategies.items() if fields[name].is_required()},
         optional={name: strategy for name, strategy in strategies.items() if not fields[name].is_required()},
     )
+    return objects.filter(lambda values: _is_valid(TypeAdapter(model), values)) if model.needs else objects
 
 
 def _of_field(field: FieldInfo, names: tuple[str, ...]) -> st.SearchStrategy[Any]:
@@ -151,7 +168,9 @@ def _of_type(annotation: Any, metadata: tuple[Any, ...], names: tuple[str, ...])
     if typing.get_origin(annotation) is Literal:
         return st.sampled_from(typing.get_args(annotation))
     if is_tuple_of(annotation):
-        return st.lists(_of_type(typing.get_args(annotation)[0], (), names), max_size=3).map(tuple)
+        lists = st.lists(_of_type(typing.get_args(annotation)[0], (), names), max_size=3).map(tuple)
+        allowed = TypeAdapter(Annotated[(annotation, *constraints)] if constraints else annotation)
+        return lists.filter(lambda values: _is_valid(allowed, values)) if constraints else lists
     if typing.get_origin(annotation) is dict:
         return st.dictionaries(st.sampled_from(names), _of_type(typing.get_args(annotation)[1], (), names), max_size=3)
     if annotation is bool:
@@ -170,9 +189,9 @@ def _texts(constraints: tuple[Any, ...]) -> st.SearchStrategy[str]:
     return texts.filter(lambda text: _is_valid(allowed, text))
 
 
-def _is_valid(allowed: TypeAdapter[str], text: str) -> bool:
+def _is_valid(allowed: TypeAdapter[Any], value: object) -> bool:
     try:
-        allowed.validate_python(text)
+        allowed.validate_python(value)
     except ValidationError:
         return False
     return True
@@ -430,6 +449,11 @@ PROBE = 'environment = "probe"\nenv_prefix = ""\nbase_domain = "example.com"\nco
         ("", True),
         ('item = { size = "1Ti" }\nitems = { a = { size = "100Mi" } }', True),
         ('items = { a = { size = "99Mi" } }', False),
+        ('row = [{ size = "100Mi" }]', True),
+        ('row = [{ size = "100Mi" }, { size = "2Gi" }, {}]', True),
+        ('row = [{ size = "100Mi" }, {}]', False),
+        ('row = [{ size = "1Gi" }, { size = "2Gi" }, {}]', False),
+        ('row = [{ size = "99Mi" }]', False),
         ("share = -5", True),
         ("share = 101", False),
         ('short = "$${a}"', True),
@@ -447,3 +471,42 @@ def test_what_is_hard_to_read_is_refused_or_the_same_value_in_both(
     path = tmp_path / "probe.tfvars"
     path.write_bytes(f"{PROBE}{text}".encode())
     assert is_read_alike(subjects["probe"], path, evaluate) == is_read
+
+
+NODES = {"alpha": '{ name = "alpha", host = "alpha.example.com" }', "delta": '{ name = "delta", host = "10.0.0.4" }'}
+
+
+@pytest.mark.parametrize(
+    ("text", "is_read"),
+    [
+        ("k3s_servers = []\nk3s_agents = []", True),
+        ("k3s_servers = [{alpha}]\nk3s_agents = [{delta}]", True),
+        ("k3s_agents = [{delta}]", False),
+        ("k3s_servers = [{alpha}]\nk3s_agents = [{alpha}]", False),
+        ('k3s_servers = [{alpha}]\nk3s_agents = [{{ name = "b", host = "alpha.example.com" }}]', False),
+        ('k3s_servers = [{alpha}]\nk3s_agents = [{{ name = "alpha", host = "b" }}]', False),
+        ("k3s_servers = [{alpha}, {delta}]", False),
+        ('k3s_servers = [{{ name = "a", host = "-oProxyCommand=id" }}]', False),
+        ('k3s_servers = [{{ name = "a", host = "b", user = "-l" }}]', False),
+        ('k3s_servers = [{{ name = "a", host = "b", port = 22.5 }}]', False),
+        ('k3s_servers = [{{ name = "a", host = "b", external_address = "10.0.0.256" }}]', False),
+        ('k3s = {{ snapshot = {{ schedule = "0 0 * *" }} }}', False),
+    ],
+)
+def test_nodes_that_make_no_cluster_are_refused_by_both(
+    *,
+    text: str,
+    is_read: bool,
+    subjects: dict[str, Subject],
+    project: Project,
+    evaluate: Evaluate,
+    tmp_path: Path,
+) -> None:
+    components = json.dumps(project.infra.components)
+    path = tmp_path / "infra.tfvars"
+    sound = f'environment = "infra"\nenv_prefix = ""\nbase_domain = "example.com"\ncomponents = {components}\n'
+    path.write_text(f"{sound}{text.format(**NODES)}\n", encoding="utf-8")
+    assert is_read_alike(subjects["infra"], path, evaluate) == is_read
+    if not is_read:
+        with pytest.raises(Refused):
+            subjects["infra"].planned(path, evaluate)

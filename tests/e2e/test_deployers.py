@@ -244,10 +244,9 @@ def test_the_second_lock_holds_where_rights_were_given_by_accident() -> None:
             thing("v1", "Namespace", name="data-stagingx"),
         ):
             assert HOME in Escape("", "", made, namespace="", who=who).attempt()
-        relabel = ("label", "namespace", "data-staging", "pod-security.kubernetes.io/enforce=privileged", "--overwrite")
         for arguments in (
-            relabel,
-            ("delete", "namespace", "data-staging"),
+            ("label", "namespace", "data-staging", "a=b"),
+            ("delete", "namespace", "kubernetes-dashboard"),
             ("delete", "secrets", "--all", "--namespace=data-prod"),
             ("delete", "networkpolicies", "--all", "--namespace=iac"),
         ):

@@ -211,13 +211,13 @@ def test_a_person_without_the_right_is_refused_with_the_command_that_gives_it(la
 
 
 def test_a_person_who_is_no_administrator_is_not_let_into_infra_as_themselves(laptop: Laptop, person: str) -> None:
-    refused = laptop.plan("ENV=infra", kubeconfig=person.split(":")[0])
+    refused = laptop.plan("ENV=infra", kubeconfig=person.split(":", maxsplit=1)[0])
     assert not refused.endswith("\n0")
     given = kubectl(
         "create", "clusterrolebinding", PERSON, "--clusterrole=cluster-admin", f"--serviceaccount=default:{PERSON}"
     )
     assert given.returncode == 0
-    single = Path(person.split(":")[0]).with_name("whole")
+    single = Path(person.split(":", maxsplit=1)[0]).with_name("whole")
     whole = subprocess.run(
         ["kubectl", "config", "view", "--raw", "--flatten"],  # noqa: S607
         env=os.environ | {"KUBECONFIG": person},

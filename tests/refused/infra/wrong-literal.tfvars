@@ -1,7 +1,7 @@
 # A challenge that there is not.
-# expect: envs/infra.tfvars: certificates.challenge: found "dns01"; give "http01" or "cloudflare"
+# expect: envs/infra.tfvars: certificates.challenge: found "cloudflare"; give "http01" or "dns01"
 environment = "infra"
 env_prefix = ""
 base_domain = "example.com"
 components = ["operators"]
-certificates = { challenge = "dns01" }
+certificates = { challenge = "cloudflare" }
