@@ -26,7 +26,9 @@ PERSON = "anna.b"
 # With a mirror of one's own for providers, the registry's checksums do not count.
 TERRAFORM = """\
 #!/bin/sh
-case $1 in -chdir=*) [ -z "${TF_CLI_CONFIG_FILE:-}" ] || rm -f "${1#-chdir=}/.terraform.lock.hcl" ;; esac
+folder=.
+case $1 in -chdir=*) folder=${1#-chdir=} ;; esac
+case "$1 $2" in *init*) [ -z "${TF_CLI_CONFIG_FILE:-}" ] || rm -f "$folder/.terraform.lock.hcl" ;; esac
 exec "%s" "$@"
 """
 PLUGIN = """\
