@@ -58,16 +58,20 @@ class Backend:
         run(terraform, folder, "init", "-input=false", "-no-color")
 
     def pull(self) -> State | None:
-        """Return the state that lies there, if there is one."""
+        """Return the state that lies there; None: there is none, or an empty one, as the backend `kubernetes` makes."""
         text = run(self._terraform, self._folder, "state", "pull")
-        if not text.strip():
+        content = json.loads(text) if text.strip() else {}
+        if not content.get("resources") and not content.get("outputs"):
             return None
-        content = json.loads(text)
         return State(content["lineage"], content["serial"], content)
 
-    def push(self, state: State) -> None:
-        """Write a state there; Terraform refuses to overwrite a later one, or one of another history."""
-        run(self._terraform, self._folder, "state", "push", "-", text=json.dumps(state.content))
+    def push(self, state: State, *, over: State | None) -> None:
+        """Write a state there; Terraform refuses to overwrite a later one, or one of another history.
+
+        An empty one has a history as well, of no worth: over none, Terraform is not asked.
+        """
+        force = ["-force"] if over is None else []
+        run(self._terraform, self._folder, "state", "push", *force, "-", text=json.dumps(state.content))
 
 
 def run(terraform: str, folder: Path, *arguments: str, text: str | None = None) -> str:
@@ -120,7 +124,7 @@ def move(root: Path, stack: str, terraform: str) -> str:
         mine, theirs = old.pull(), new.pull()
         words = _decide(stack, old.type, new.type, mine, theirs)
         if mine is not None and not mine.is_kept_in(theirs):
-            new.push(mine)
+            new.push(mine, over=theirs)
             if not mine.is_kept_in(new.pull()):
                 message = f"{stack}: the state that was written to {new.type} is not what was read from {old.type}"
                 raise StateError(message)

@@ -11,6 +11,8 @@ import pytest
 
 from stacks.state import StateError, last_used, move
 
+OTHER = {"text": {"value": "other", "type": "string"}}
+
 
 @pytest.fixture
 def terraform() -> str:
@@ -84,6 +86,13 @@ def test_a_state_is_found_in_a_checkout_that_terraform_has_forgotten(
     assert plan(terraform, folder) == 0
 
 
+def test_an_empty_state_is_none_whatever_history_it_claims(folder: Path, terraform: str, tmp_path: Path) -> None:
+    empty = state(tmp_path / ".state" / "demo.tfstate") | {"lineage": "another", "serial": 9, "outputs": {}}
+    (tmp_path / "elsewhere.tfstate").write_text(json.dumps(empty), encoding="utf-8")
+    assert "moved to local" in move(tmp_path, "demo", terraform)
+    assert plan(terraform, folder) == 0
+
+
 def test_an_older_state_of_the_same_history_is_overwritten(folder: Path, terraform: str, tmp_path: Path) -> None:
     shutil.copy(tmp_path / ".state" / "demo.tfstate", tmp_path / "elsewhere.tfstate")
     synthesize(folder, "../../../.state/demo.tfstate", "second")
@@ -94,7 +103,7 @@ def test_an_older_state_of_the_same_history_is_overwritten(folder: Path, terrafo
 
 
 def test_a_newer_state_is_never_overwritten(folder: Path, terraform: str, tmp_path: Path) -> None:
-    newer = state(tmp_path / ".state" / "demo.tfstate") | {"serial": 5, "outputs": {}}
+    newer = state(tmp_path / ".state" / "demo.tfstate") | {"serial": 5, "outputs": OTHER}
     (tmp_path / "elsewhere.tfstate").write_text(json.dumps(newer), encoding="utf-8")
     with pytest.raises(StateError, match=r"newer state \(serial 5, local has 1\); nothing was changed"):
         move(tmp_path, "demo", terraform)
@@ -105,7 +114,7 @@ def test_a_newer_state_is_never_overwritten(folder: Path, terraform: str, tmp_pa
 def test_a_state_of_the_same_serial_that_went_another_way_is_never_overwritten(
     folder: Path, terraform: str, tmp_path: Path
 ) -> None:
-    other = state(tmp_path / ".state" / "demo.tfstate") | {"outputs": {}}
+    other = state(tmp_path / ".state" / "demo.tfstate") | {"outputs": OTHER}
     (tmp_path / "elsewhere.tfstate").write_text(json.dumps(other), encoding="utf-8")
     with pytest.raises(StateError, match="nothing was changed"):
         move(tmp_path, "demo", terraform)
