@@ -23,6 +23,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     stop = threading.Event()
     thread = threading.Thread(target=simulate, args=(stop,), daemon=True)
     if any("kwok.x-k8s.io/node" in node["metadata"].get("annotations", {}) for node in objects("nodes")):
+        kubectl("apply", f"--filename={ROOT / 'tests' / 'e2e' / 'k3s.yaml'}")
         thread.start()
     workspace = Workspace(tmp_path_factory.mktemp("workspace"))
     workspace.apply("infra")
