@@ -26,7 +26,7 @@ FINGERPRINT = find $(INPUTS) $(OUTPUTS) -type f ! -path '*/.terraform/*' ! -path
 LOCK = $(RUN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 \
   --generate-hashes --no-emit-index-url --no-header --output-file
 
-.PHONY: help synth test check lint types imports fresh bench e2e plan apply nodes init lock clean
+.PHONY: help synth test check lint types imports fresh bench e2e plan apply nodes state move-state init who lock clean
 
 help: ## Print the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-10s %s\n", $$1, $$2}'
@@ -74,11 +74,22 @@ nodes: synth ## Install or change the nodes of k3s_servers and k3s_agents over S
 	$(TERRAFORM) -chdir=$(STACK) init -input=false
 	$(TERRAFORM) -chdir=$(STACK) apply -target=terraform_data.k3s_nodes $(ARGUMENTS)
 
-init: synth
+state: synth ## Move the state of every stack to the backend of cdktf.json; nothing newer is overwritten
+	@for stack in infra $(filter-out infra,$(notdir $(wildcard terraform/stacks/*))); do \
+	  who=; [ "$$stack" != infra ] || who="$(AS)"; \
+	  $(MAKE) --no-print-directory move-state ENV="$$stack" AS="$$who" || exit 1; \
+	done
+
+move-state: who
+	@$(ACT) $(RUN)/python -m stacks.state $(ENV) $(TERRAFORM)
+
+init: who
+	$(ACT) $(TERRAFORM) -chdir=$(STACK) init -input=false $(if $(RECONFIGURE),-reconfigure)
+
+who: synth
 	@test -d $(STACK) || { echo "There is no stack $(ENV): give ENV one of: $(notdir $(wildcard terraform/stacks/*))" >&2; exit 1; }
 	@case "$(AS)" in ""|deployer-$(ENV)) ;; *) \
 	  echo "AS=$(AS): the stack $(ENV) is applied as deployer-$(ENV): give AS=deployer-$(ENV), or leave it out" >&2; exit 1;; esac
-	$(ACT) $(TERRAFORM) -chdir=$(STACK) init -input=false
 
 lock: $(VENV)/dev ## Lock the versions of the Python packages again
 	$(LOCK) requirements.txt

@@ -1,0 +1,152 @@
+"""What people supply: Secrets with tokens of others, which no file may hold and systems wait for. `make secrets` asks."""
+
+import base64
+import getpass
+import json
+import secrets
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stacks.cluster import ClusterError, kubectl
+from stacks.project import ProjectError, load
+
+_ROOT = Path(__file__).resolve().parent.parent
+# The keys of the Secrets by which cert-manager edits a zone.
+_ZONE_KEYS = {
+    "akamai": ("client-token", "client-secret", "access-token"),
+    "aws": ("access-key-id", "secret-access-key"),
+    "azure": ("client-secret",),
+    "cloudflare": ("api-token",),
+    "google": ("key.json",),
+    "rfc2136": ("tsig-secret",),
+}
+_SERVERS = {
+    "github": ("github_token", "github_secret"),
+    "github-app": ("key.pem", "github_secret"),
+    "gitlab": ("gitlab_token", "gitlab_secret"),
+    "gitea": ("gitea_token", "gitea_secret"),
+}
+
+
+@dataclass(frozen=True)
+class Supplied:
+    """A Secret that must be there before infra is applied. Keys in `drawn` need only be random: nobody has them yet."""
+
+    namespace: str
+    name: str
+    keys: tuple[str, ...]
+    purpose: str
+    drawn: tuple[str, ...] = ()
+
+
+def supplied(infra: Mapping[str, Any]) -> list[Supplied]:
+    """Return the Secrets that envs/infra.tfvars names, each once."""
+    found: dict[tuple[str, str], Supplied] = {}
+    for item in (*_zone(infra), *_records(infra), *_server(infra)):
+        known = found.get((item.namespace, item.name))
+        if known is not None:
+            keys = tuple(dict.fromkeys((*known.keys, *item.keys)))
+            item = Supplied(item.namespace, item.name, keys, f"{known.purpose}; {item.purpose}")  # noqa: PLW2901
+        found[item.namespace, item.name] = item
+    return list(found.values())
+
+
+def _zone(infra: Mapping[str, Any]) -> Iterator[Supplied]:
+    settings = infra["certificates"]
+    if "certificates" not in infra["components"]:
+        return
+    purpose = "cert-manager proves with it that the domain is yours"
+    if settings["challenge"] == "dns01":
+        provider = settings["dns01"]["provider"]
+        yield Supplied("kube-system", settings["dns01"][provider]["secret"], _ZONE_KEYS[provider], purpose)
+    elif settings["challenge"] == "cloudflare":
+        yield Supplied("kube-system", settings["cloudflare_token_secret"], _ZONE_KEYS["cloudflare"], purpose)
+
+
+def _records(infra: Mapping[str, Any]) -> Iterator[Supplied]:
+    if "dns" not in infra["components"]:
+        return
+    settings, purpose = infra["dns"], "external-dns writes the records of your zone with it"
+    if settings["provider"] == "cloudflare":
+        yield Supplied("kube-system", settings["cloudflare_token_secret"], ("api-token",), purpose)
+    for credential in settings["credentials"]:
+        yield Supplied("kube-system", credential["secret"], (credential["key"],), purpose)
+
+
+def _server(infra: Mapping[str, Any]) -> Iterator[Supplied]:
+    if "atlantis" not in infra["components"] or infra["atlantis"]["credentials_revision"] > 0:
+        return
+    settings = infra["atlantis"]
+    keys = _SERVERS[settings["vcs"]]
+    purpose = f"Atlantis signs in to {settings['repository'].split('/')[0]} with it"
+    yield Supplied("iac", settings["credentials_secret"], keys, purpose, drawn=keys[1:])
+
+
+def keys_of(secret: Supplied) -> tuple[str, ...] | None:
+    """Return the keys that the cluster's Secret has, never its values; None: it is not there.
+
+    Raises `ClusterError` if the API server does not answer.
+    """
+    template = "{{ range $key, $_ := .data }}{{ $key }} {{ end }}"
+    place = [f"--namespace={secret.namespace}", "--ignore-not-found"]
+    found = kubectl("get", "secret", secret.name, *place, f"--output=go-template={template}")
+    return tuple(found.split()) if found else None
+
+
+def manifest(secret: Supplied, ask: Callable[[str], str]) -> str | None:
+    """Return the Secret with what a person answers, as JSON; None: they gave an empty answer."""
+    values: dict[str, bytes] = {}
+    for key in secret.keys:
+        if key in secret.drawn:
+            values[key] = secrets.token_hex(32).encode()
+            continue
+        is_file = key.endswith((".json", ".pem"))
+        answer = ask(f"{secret.namespace}/{secret.name}, {key}{' (path of the file)' if is_file else ''}: ").strip()
+        if not answer:
+            return None
+        values[key] = Path(answer).expanduser().read_bytes() if is_file else answer.encode()
+    metadata = {"name": secret.name, "namespace": secret.namespace}
+    data = {key: base64.b64encode(value).decode() for key, value in values.items()}
+    return json.dumps({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data})
+
+
+def ask_for(wanted: Sequence[Supplied], ask: Callable[[str], str]) -> Iterator[str]:
+    """Make each Secret that is not there of what a person answers, and yield a line for each that is still missing."""
+    for secret in wanted:
+        place = f"{secret.namespace}/{secret.name}"
+        found = keys_of(secret)
+        if found is not None:
+            missing = [key for key in secret.keys if key not in found]
+            if missing:
+                yield f"{place} is there without {', '.join(missing)}: delete it, and run this again"
+            else:
+                sys.stdout.write(f"{place} is there\n")
+            continue
+        sys.stdout.write(f"{place} is missing: {secret.purpose}. What you enter is not shown; nothing leaves it out.\n")
+        text = manifest(secret, ask)
+        if text is None:
+            yield f"{place} is still missing"
+            continue
+        # Through a pipe: an argument would be seen by every user of the machine, a file by whoever finds it.
+        kubectl("create", "--filename=-", text=text)
+        sys.stdout.write(f"{place} was made\n")
+
+
+def main() -> int:
+    """Ask for every Secret that is missing in the cluster of KUBECONFIG; return the process's exit status."""
+    try:
+        wanted = supplied(load(_ROOT).infra.model_dump())
+        missing = list(ask_for(wanted, getpass.getpass))
+    except ProjectError as error:
+        missing = list(error.problems)
+    except (ClusterError, OSError) as error:
+        missing = [str(error)]
+    sys.stderr.writelines(f"{line}\n" for line in missing)
+    return 1 if missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
