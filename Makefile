@@ -43,7 +43,7 @@ check: lint types imports test fresh ## Run everything that CI runs
 
 lint: $(VENV)/dev ## Check style: ruff, and shellcheck for every shell file
 	@$(RUN)/ruff check . && $(RUN)/ruff format --check .
-	@git grep --untracked -lzE '^#!.*[/ ](ba)?sh$$' | xargs -0 $(RUN)/shellcheck
+	@git grep --untracked -lzE '^#!.*[/ ](ba)?sh$$' -- ':!*.py' | xargs -0 $(RUN)/shellcheck
 
 types: $(VENV)/dev ## Check types: mypy
 	@$(RUN)/mypy

@@ -101,6 +101,7 @@ def laptop(workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> It
     shutil.copytree(laptop.root / ".state", workspace.root / ".state", dirs_exist_ok=True)
     for stack in STACKS:
         kubectl("delete", "secret", f"tfstate-default-{stack}", f"--namespace={home(stack)}", "--ignore-not-found")
+    workspace.apply("infra")
     gone = workspace.destroy(STACK)
     assert gone.returncode == 0, gone.stderr
 
@@ -153,7 +154,14 @@ def test_the_state_moves_into_the_cluster_by_one_command_that_changes_nothing_el
     for stack in ("infra", STACK):
         assert f"{stack}: moved to kubernetes" in moved
         assert kubectl("get", "secret", f"tfstate-default-{stack}", f"--namespace={home(stack)}").returncode == 0
-        assert is_empty(laptop.plan(f"ENV={stack}")), stack
+    assert is_empty(laptop.plan(f"ENV={STACK}"))
+    # The guard knows the one backend that it lets through.
+    assert re.findall("^  # (.*) will be", laptop.plan("ENV=infra"), re.MULTILINE) == [
+        "kubernetes_config_map_v1.atlantis_guard"
+    ]
+    applied = laptop.make("apply", "ENV=infra", arguments="-auto-approve")
+    assert applied.endswith("\n0"), applied
+    assert is_empty(laptop.plan("ENV=infra"))
 
 
 def test_a_second_move_changes_nothing(laptop: Laptop) -> None:
