@@ -1,6 +1,7 @@
 """Secrets that people supply: which ones the settings need, and how they reach the cluster."""
 
 import base64
+import io
 import json
 from typing import Any
 
@@ -119,3 +120,11 @@ def test_a_secret_that_is_there_is_left_alone(cluster: Cluster) -> None:
         "iac/atlantis-vcs is there without github_token: delete it, and run this again"
     ]
     assert {call[0][0] for call in cluster.calls} == {"get"}
+
+
+def test_a_token_may_come_through_a_pipe_and_its_end_is_no_answer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{TOKEN}\n"))
+    assert [module._typed("token: ").strip() for _ in range(2)] == [TOKEN, ""]  # noqa: SLF001 (what main asks with)
+    assert TOKEN not in capsys.readouterr().out
