@@ -65,8 +65,9 @@ e2e: $(VENV)/dev ## Apply everything to the cluster of KUBECONFIG, and destroy w
 doctor: $(VENV)/synth ## Look at all that a bootstrap needs, and say of each finding what to do
 	@$(RUN)/python -m stacks.doctor $(TERRAFORM)
 
+bootstrap: export STRATA_ARGS = $(ARGS)
 bootstrap: $(VENV)/synth ## Go from nothing to the first pull request; asks before it makes anything
-	@STRATA_ARGS='$(ARGS)' $(RUN)/python -m stacks.bootstrap "$(MAKE)"
+	@$(RUN)/python -m stacks.bootstrap "$(MAKE)"
 
 secrets: ENV = infra
 secrets: who ## Ask for the Secrets with tokens of others that are missing, and make them

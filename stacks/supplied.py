@@ -133,15 +133,21 @@ def ask_for(wanted: Sequence[Supplied], ask: Callable[[str], str]) -> Iterator[s
         sys.stdout.write(f"{place} was made\n")
 
 
+def _typed(words: str) -> str:
+    """Return what a person types, unseen; or the next line of what was piped in. Nothing is an empty answer."""
+    sys.stdout.write("" if sys.stdin.isatty() else f"{words}\n")
+    return getpass.getpass(words) if sys.stdin.isatty() else sys.stdin.readline()
+
+
 def main() -> int:
     """Ask for every Secret that is missing in the cluster of KUBECONFIG; return the process's exit status."""
     try:
         wanted = supplied(load(_ROOT).infra.model_dump())
-        missing = list(ask_for(wanted, getpass.getpass))
+        missing = list(ask_for(wanted, _typed))
     except ProjectError as error:
         missing = list(error.problems)
-    except (ClusterError, OSError) as error:
-        missing = [str(error)]
+    except (ClusterError, OSError, EOFError) as error:
+        missing = [str(error) or "nothing was typed"]
     sys.stderr.writelines(f"{line}\n" for line in missing)
     return 1 if missing else 0
 
