@@ -37,7 +37,7 @@ synth: $(VENV)/synth ## Write terraform/, atlantis.yaml and docs/settings.md fro
 	fi
 
 test: $(VENV)/dev ## Run all tests; those that need terraform or the charts say so
-	@$(RUN)/python -m pytest
+	@$(RUN)/python -m pytest --numprocesses=auto --dist=loadfile
 
 check: lint types imports test fresh ## Run everything that CI runs
 

@@ -448,6 +448,75 @@ def test_the_guarded_stacks_are_applied_only_while_the_pull_request_could_be_mer
     assert len(checkout.calls()) == 3
 
 
+REVIEW = {"state": "APPROVED", "official": True, "dismissed": False, "stale": False, "commit_id": "0123456"}
+# It keeps what it was told by arguments and by stdin, and answers with the reviews.
+CURL = """\
+#!/bin/sh
+printf '%s\\n' "$@" > RECORD.curl
+cat > RECORD.stdin
+cat RECORD.reviews
+"""
+
+
+def at_gitea(checkout: Checkout, reviews: object, curl: str = CURL) -> Checkout:
+    (checkout.binaries / "curl").write_text(curl.replace("RECORD", str(checkout.binaries / "record")), encoding="utf-8")
+    (checkout.binaries / "curl").chmod(0o755)
+    (checkout.binaries / "record.reviews").write_text(json.dumps(reviews), encoding="utf-8")
+    checkout.environment |= {
+        "ATLANTIS_GITEA_TOKEN": "the-token",
+        "ATLANTIS_GITEA_BASE_URL": "https://git.example.com",
+        "BASE_REPO_OWNER": "example",
+        "BASE_REPO_NAME": "platform",
+        "PULL_NUM": "7",
+    }
+    return checkout
+
+
+@pytest.mark.parametrize(
+    "reviews",
+    [
+        [],
+        {},
+        None,
+        "APPROVED",
+        *(
+            [{**REVIEW, **change}]
+            for change in (
+                {"state": "REQUEST_CHANGES"},
+                {"official": False},
+                {"dismissed": True},
+                {"stale": True},
+                {"commit_id": "another"},
+                {"official": None},
+            )
+        ),
+        [{"state": "APPROVED"}],
+    ],
+    ids=json.dumps,
+)
+@pytest.mark.parametrize("verb", ["plan", "apply"])
+def test_at_gitea_only_the_approval_of_this_commit_by_somebody_who_may_merge_counts(
+    reviews: object, verb: str, checkout: Checkout
+) -> None:
+    ran = at_gitea(checkout, reviews).run(verb, "prod")
+    assert_refused(ran, "only after somebody who may merge has approved this commit", checkout)
+
+
+def test_at_gitea_one_approval_among_other_reviews_suffices_and_the_token_is_no_argument(checkout: Checkout) -> None:
+    reviews = [{**REVIEW, "state": "COMMENT"}, {**REVIEW, "official": False}, REVIEW]
+    ran = at_gitea(checkout, reviews).run("plan", "prod")
+    assert ran.returncode == 0, ran.stdout
+    told = checkout.recorded("curl")
+    assert "https://git.example.com/api/v1/repos/example/platform/pulls/7/reviews?limit=50" in told
+    assert "the-token" not in told
+    assert checkout.recorded("stdin") == 'header = "Authorization: token the-token"\n'
+
+
+def test_at_gitea_an_answer_that_does_not_come_is_no_approval(checkout: Checkout) -> None:
+    ran = at_gitea(checkout, [REVIEW], curl="#!/bin/sh\necho 'no such host' >&2; exit 6\n").run("plan", "infra")
+    assert_refused(ran, "the reviews could not be asked for: no such host", checkout)
+
+
 def test_the_other_environments_need_no_approval(checkout: Checkout) -> None:
     told = {"ATLANTIS_PR_APPROVED": "false", "ATLANTIS_PR_MERGEABLE": "false"}
     assert checkout.run("plan", "staging", **told).returncode == 0
