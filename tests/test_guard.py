@@ -177,7 +177,7 @@ def test_every_stack_is_planned_with_its_own_file_its_own_identity_and_the_right
         init, plan, show = checkout.calls()
         assert init == [here, "init", "-input=false", "-no-color", "-lockfile=readonly"]
         assert plan == [
-            *(here, "plan", "-input=false", "-no-color", f"-out={tree}/plan"),
+            *(here, "plan", "-input=false", "-no-color", "-lock-timeout=2m", f"-out={tree}/plan"),
             f"-var-file={tree}/envs/{name}.tfvars",
             f"-var=enable_infra={'true' if name == 'infra' else 'false'}",
             f"-var=kubeconfig={place}/kubeconfig-{name}",
@@ -195,7 +195,7 @@ def test_what_is_applied_is_the_plan_that_was_checked_and_it_is_applied_once(che
     ran = checkout.run("apply", "prod")
     assert ran.returncode == 0, ran.stdout
     chdir = f"-chdir={tree}/terraform/stacks/prod"
-    assert checkout.calls()[3:] == [[chdir, "apply", "-input=false", "-no-color", f"{tree}/plan"]]
+    assert checkout.calls()[3:] == [[chdir, "apply", "-input=false", "-no-color", "-lock-timeout=2m", f"{tree}/plan"]]
     assert "there is no plan of this commit" in checkout.run("apply", "prod").stdout
 
 
