@@ -344,6 +344,13 @@ def test_every_store_has_a_deletion_lock_of_its_own(environment_stacks: dict[str
             assert set(lock["depends_on"]) == held - {f"kubernetes_config_map_v1.{component}_lock"}
 
 
+def test_atlantis_volume_has_a_lock_that_a_destroy_meets_before_its_release(stacks: dict[str, Stack]) -> None:
+    infra = resources(stacks["infra"])
+    lock = infra["kubernetes_config_map_v1.atlantis_lock"]
+    assert {"helm_release.atlantis_release", "kubernetes_config_map_v1.atlantis_guard"} <= set(lock["depends_on"])
+    assert "persistentvolumeclaims atlantis-data --namespace=iac" in lock["data"]["also"]
+
+
 def test_what_all_environments_stand_on_is_protected(
     stacks: dict[str, Stack], environment_stacks: dict[str, Stack]
 ) -> None:

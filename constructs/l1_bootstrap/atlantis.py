@@ -11,6 +11,7 @@ from cdktf_cdktf_provider_kubernetes.secret_v1 import SecretV1, SecretV1Metadata
 from pydantic import Field
 
 from constructs import Construct
+from constructs.deletion_lock import DeletionLock
 from constructs.generated_secret import REVISION_ANNOTATION, GeneratedSecret, Password
 from constructs.network_flow import ANYWHERE, API_SERVER, TRAEFIK, Flow, NetworkFlow
 from constructs.reference import Reference, escape, expression, number, text
@@ -222,6 +223,15 @@ class Atlantis(Construct):
             port=80,
             addresses=addresses,
             depends_on=[release.resource],
+        )
+        # Helm's uninstall would stop at the volume, and leave a release that is neither there nor gone.
+        DeletionLock(
+            self,
+            "lock",
+            name="atlantis",
+            namespace=namespace,
+            holds=self,
+            also=["persistentvolumeclaims/atlantis-data"],
         )
 
     def _write_credentials(
