@@ -135,7 +135,7 @@ class AtlantisServer:
             # Atlantis itself keeps the address that it clones from there, with the Git server's token in it.
             if path.is_file() and path.name not in ("atlantis.db", "config", "FETCH_HEAD"):
                 yield str(path), path.read_bytes()
-                if path.suffix == ".tfplan" or path.name == "plan":
+                if zipfile.is_zipfile(path):
                     with zipfile.ZipFile(path) as plan:
                         for name in plan.namelist():
                             yield f"{path}: {name}", plan.read(name)

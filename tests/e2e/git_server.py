@@ -74,7 +74,7 @@ def wait_for(what: str, look: Callable[[], Found | None], *, seconds: float = 60
         found = look()
         if found is not None:
             return found
-        time.sleep(0.2)
+        time.sleep(0.4)
     message = f"waited {seconds} s for {what}"
     raise AssertionError(message)
 
@@ -95,7 +95,7 @@ class GitServer:
         static = os.environ.get("GITEA_STATIC_ROOT")
         self._configuration = folder / "app.ini"
         self._environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "GIT_CONFIG_NOSYSTEM": "1"}
-        self._run("cert", "--host", HOST, "--ca", configured=False)
+        self._run("cert", "--host", HOST, "--ca", "--ecdsa-curve", "P256", configured=False)
         self._configuration.write_text(
             _CONFIGURATION.format(
                 is_root=str(os.geteuid() == 0).lower(),
@@ -159,7 +159,7 @@ class GitServer:
 
     def git(self, folder: Path, *arguments: str, who: str = AUTHOR) -> str:
         """Run git as somebody."""
-        login = base64.b64encode(f"{who}:{self._passwords[who]}".encode()).decode()
+        login = base64.b64encode(f"{who}:{self.tokens[who]}".encode()).decode()
         settings = {
             "user.name": who,
             "user.email": f"{who}@example.com",
@@ -183,6 +183,9 @@ class GitServer:
     @property
     def remote(self) -> str:
         return f"{self.address}/{OWNER}/{NAME}.git"
+
+    def branches(self) -> set[str]:
+        return {branch["name"] for branch in self.repository("GET", "/branches?limit=100")}
 
     def protect(self) -> None:
         """Let nobody push to `main`, and end an approval with the next commit."""
@@ -240,6 +243,8 @@ class PullRequest:
             server.git(main, "fetch", "--quiet", server.remote, "+main:refs/remotes/origin/main")
             server.git(main, "worktree", "add", "--quiet", "-b", branch, str(self.folder), "refs/remotes/origin/main")
             self.push(change)
+        # Gitea takes note of a pushed branch a moment later.
+        wait_for(f"the branch {branch}", lambda: {"main", branch} <= server.branches() or None)
         opened = {"head": branch, "base": "main", "title": branch}
         self.number: int = server.repository("POST", "/pulls", opened, who=AUTHOR)["number"]
 
@@ -299,6 +304,11 @@ class PullRequest:
     def merge(self, *, who: str = OWNER) -> None:
         wait_for("the pull request to be mergeable", lambda: self._state()["mergeable"] or None)
         self.server.repository("POST", f"/pulls/{self.number}/merge", {"Do": "merge", "force_merge": True}, who=who)
+
+    def unlock_and_close(self) -> None:
+        """Close it. On Gitea, Atlantis does not notice that, and would keep the lock of what was applied."""
+        self.ask("atlantis unlock")
+        self.close()
 
     def close(self) -> None:
         self.server.repository("PATCH", f"/pulls/{self.number}", {"state": "closed"})

@@ -183,6 +183,14 @@ def redis_memory(stack: str, size: str) -> Change:
     )
 
 
+def postgres_memory(stack: str, size: str) -> Change:
+    return lambda folder: replace(
+        folder / "envs" / f"{stack}.tfvars",
+        r'(?<=postgres = \{\n  instances = 1\n)  memory    = "[^"]*"',
+        f'  memory    = "{size}"',
+    )
+
+
 def merge(value: Any, patch: Any) -> Any:  # noqa: ANN401 (JSON)
     """Merge JSON as RFC 7386 says, but take lists for objects of one item where the patch has an object."""
     if not isinstance(patch, dict):
@@ -233,6 +241,19 @@ def linked(name: str, target: str) -> Change:
             path = folder / name.format(stack=stack)
             path.unlink(missing_ok=True)
             path.symlink_to(target)
+
+    return change
+
+
+def with_settings(**settings: str) -> Change:
+    """Give every tfvars file settings, in the place of those that it has."""
+
+    def change(folder: Path) -> None:
+        for path in (folder / "envs").iterdir():
+            lines = path.read_text(encoding="utf-8").splitlines()
+            kept = [line for line in lines if not line.startswith(tuple(f"{key} " for key in settings))]
+            more = [f'{key} = "{value}"' for key, value in settings.items()]
+            path.write_text("\n".join([*kept, *more, ""]), encoding="utf-8")
 
     return change
 
@@ -293,6 +314,13 @@ def redis_limit(stack: str) -> str | None:
     return limit
 
 
+def postgres_limit(stack: str) -> str:
+    found = kubectl("get", "clusters.postgresql.cnpg.io", f"--namespace=data-{stack}", "--output=json")
+    (cluster,) = json.loads(found.stdout)["items"]
+    limit: str = cluster["spec"]["resources"]["limits"]["memory"]
+    return limit
+
+
 def quota(namespace: str) -> str:
     found = kubectl("get", "resourcequota", "environment", f"--namespace={namespace}", "--output=json")
     hard: dict[str, str] = json.loads(found.stdout)["spec"]["hard"]
@@ -322,7 +350,7 @@ def seen(words: str, answer: str = "") -> None:
     """Note a case that held, with what Atlantis said."""
     told = re.search(r"FAIL - [^\n]*|refused: [^\n]*|(?:Apply complete|Plan:|Error:)[^\n]*", answer)
     lines = [line for line in answer.splitlines() if re.match(r"[^`*<]", line)]
-    said = re.sub(r"/\S*/", "", told.group() if told else next(iter(lines), ""))
+    said = re.sub(r"\S*/", "", told.group() if told else next(iter(lines), ""))
     _table.append(f"{words:<78} {said[:150]}".rstrip())
 
 
@@ -424,7 +452,7 @@ def test_an_approval_counts_only_while_it_stands_and_only_of_those_who_may_merge
     answer = pull.ask("atlantis plan -p prod")
     assert_said(answer, f"refused: prod is planned {OF_THIS_COMMIT}", "a plan after the reviewer wants changes")
     assert states("prod") == applied
-    pull.close()
+    pull.unlock_and_close()
 
 
 REWRITTEN: dict[str, tuple[Change, str]] = {
@@ -548,7 +576,7 @@ def test_whatever_atlantis_yaml_lets_plan_the_guarded_stacks_wait(platform: Plat
     assert "Apply complete" not in pull.ask("atlantis apply -p prod")
     assert states("infra", "prod") == before
     seen("neither infra nor prod is applied")
-    pull.close()
+    pull.unlock_and_close()
 
 
 def test_what_is_applied_is_merged_by_people(platform: Platform) -> None:
@@ -560,8 +588,7 @@ def test_what_is_applied_is_merged_by_people(platform: Platform) -> None:
     words = "the protected branch takes nothing that nobody has approved"
     assert_said(pull.answer(), "Automerging failed", words)
     assert not pull.is_merged
-    pull.ask("atlantis unlock")
-    pull.close()
+    pull.unlock_and_close()
 
 
 def sections(answer: str) -> dict[str, str]:
@@ -615,7 +642,7 @@ def test_what_a_comment_asks_beyond_a_project_is_refused(platform: Platform) -> 
         assert_said(answer, words, comment)
     assert platform.atlantis.calls()[calls:] == []
     assert states(*STACKS) == before
-    pull.close()
+    pull.unlock_and_close()
 
 
 def hostile(listener: str) -> dict[str, tuple[Change, str]]:
@@ -672,20 +699,9 @@ def hostile(listener: str) -> dict[str, tuple[Change, str]]:
             linked("terraform/stacks/{stack}/cdk.tf.json", "/proc/self/environ"),
             "is a symbolic link",
         ),
-        "kubeconfig in the tfvars file": (
-            lambda folder: [
-                (folder / "envs" / f"{stack}.tfvars").open("a").write('\nkubeconfig = "/x"\n') for stack in STACKS
-            ],
-            "kubeconfig: never in a tfvars file",
-        ),
+        "kubeconfig in the tfvars file": (with_settings(kubeconfig="/x"), "kubeconfig: never in a tfvars file"),
         "a mirror of charts elsewhere": (
-            lambda folder: [
-                (folder / "envs" / f"{stack}.tfvars").write_text(
-                    re.sub(r'\nchart_mirror = "[^"]*"', "", (folder / "envs" / f"{stack}.tfvars").read_text())
-                    + '\nchart_mirror = "oci://example.com/charts"\n'
-                )
-                for stack in STACKS
-            ],
+            with_settings(chart_mirror="oci://example.com/charts"),
             "chart_mirror: found another mirror",
         ),
     }
@@ -747,30 +763,29 @@ def test_staging_cannot_answer_for_prods_host(platform: Platform) -> None:
         for rule in item["spec"]["rules"]
     ]
     assert all(host.startswith("x-staging-") for host in hosts)
-    pull.close()
+    pull.unlock_and_close()
 
 
 def test_of_two_pull_requests_the_second_waits_until_the_first_is_done(platform: Platform) -> None:
     first = platform.open("first", redis_memory("staging", "448Mi"))
-    second = platform.open("second", redis_memory("staging", "480Mi"))
+    second = platform.open("second", postgres_memory("staging", "640Mi"))
     for pull in (first, second):
         assert "Plan: " in pull.answer()
     assert_said(first.ask("atlantis apply"), "Apply complete!", "two pull requests: the first is applied")
     answer = second.ask("atlantis apply")
     assert "Apply complete" not in answer, answer
     assert_said(answer, f"#{first.number}", "two pull requests: the second waits for the first")
-    assert redis_limit("staging") == "448Mi"
     first.merge()
     answer = second.ask("atlantis apply")
     assert "Apply complete" not in answer, answer
     seen("two pull requests: what was merged since must be taken in first", answer)
-    assert redis_limit("staging") == "448Mi"
+    assert postgres_limit("staging") != "640Mi"
     answer = second.ask("atlantis plan")
     assert "Plan: " in answer, answer
     assert_said(
         second.ask("atlantis apply"), "Apply complete!", "two pull requests: planned again, the second is applied"
     )
-    assert redis_limit("staging") == "480Mi"
+    assert (redis_limit("staging"), postgres_limit("staging")) == ("448Mi", "640Mi")
     second.merge()
 
 
