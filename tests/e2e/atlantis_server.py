@@ -131,7 +131,8 @@ class AtlantisServer:
         """All that was written while it ran, by name: its log, Terraform's environments, and every plan's files."""
         yield "log", (self.folder / "log").read_bytes()
         yield "Terraform's environment", Path(f"{self._record}.env").read_bytes()
-        for path in self.data.rglob("*"):
+        # A checkout may go while it is walked through: that of a pull request that was closed just now.
+        for path in (Path(folder, name) for folder, _, names in os.walk(self.data) for name in names):
             # Atlantis itself keeps the address that it clones from there, with the Git server's token in it.
             if path.is_file() and path.name not in ("atlantis.db", "config", "FETCH_HEAD"):
                 yield str(path), path.read_bytes()
