@@ -185,7 +185,7 @@ class GitServer:
         return f"{self.address}/{OWNER}/{NAME}.git"
 
     def branches(self) -> set[str]:
-        return {branch["name"] for branch in self.repository("GET", "/branches?limit=100")}
+        return {branch["name"] for branch in self.repository("GET", "/branches?limit=100") or []}
 
     def protect(self) -> None:
         """Let nobody push to `main`, and end an approval with the next commit."""
