@@ -36,7 +36,7 @@ synth: $(VENV)/synth ## Write terraform/, atlantis.yaml and docs/settings.md fro
 	  rm -f $(VENV)/synthesized && $(RUN)/python main.py && $(FINGERPRINT) > $(VENV)/synthesized && echo "synthesized"; \
 	fi
 
-test: $(VENV)/dev ## Run all tests; those that need terraform or the charts say so
+test: $(VENV)/dev ## Run all tests; those that need a program or the charts say so where it is missing
 	@$(RUN)/python -m pytest --numprocesses=auto --dist=loadfile
 
 check: lint types imports test fresh ## Run everything that CI runs

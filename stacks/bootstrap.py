@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from stacks import doctor
 from stacks.cluster import ClusterError, kubectl
 from stacks.project import Project, ProjectError, load
+from stacks.supplied import SERVER_KEYS
 
 _ROOT = Path(__file__).resolve().parent.parent
 _EVENTS = {
@@ -25,12 +26,6 @@ _EVENTS = {
     "github-app": "those of the App's own webhook: pull requests, their reviews, issue comments, pushes",
     "gitlab": "pushes, comments, merge requests",
     "gitea": "push, issue comment, pull request, its comments, reviews and synchronization",
-}
-_SECRET_KEYS = {
-    "github": "github_secret",
-    "github-app": "github_secret",
-    "gitlab": "gitlab_secret",
-    "gitea": "gitea_secret",
 }
 
 
@@ -139,7 +134,7 @@ class Bootstrap:
                 f"https://{host} does not answer: {fault}\nSee that {host} leads to your cluster (a record that you or "
                 "external-dns makes), that port 443 is open, and: kubectl get ingress,certificate,pods --namespace=iac"
             )
-        key = _SECRET_KEYS[settings["vcs"]].replace(".", "\\.")
+        _, key = SERVER_KEYS[settings["vcs"]]
         self.say(
             f"Atlantis answers. At {settings['repository']}, add a webhook:\n"
             f"  address  https://{host}/events\n"

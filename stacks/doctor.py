@@ -315,7 +315,7 @@ def secrets(infra: Mapping[str, Any]) -> Iterator[Finding]:
         found = keys_of(secret)
         if found is None:
             yield later(subject, f"not there: {secret.purpose}; make secrets asks for it")
-        elif missing := [key for key in secret.keys if key not in found]:
+        elif missing := secret.lacks(found):
             yield mend(subject, f"has no {', '.join(missing)}: delete it, then make secrets")
         else:
             yield ok(subject, "is there")

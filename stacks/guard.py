@@ -8,6 +8,7 @@ from typing import Any
 from constructs.deletion_lock import LOCK_NAME
 from constructs.environment import Environment
 from constructs.l1_bootstrap.atlantis import CREDENTIALS
+from constructs.l2_platform.deployer import deployer_name
 from constructs.release import LOCAL_CHARTS, local_chart, published_chart
 from constructs.versions import ROOT, VERSIONS
 from stacks.atlantis import workflow
@@ -198,7 +199,7 @@ def _stack_rules(project: Project, name: str) -> dict[str, Any]:
 def _kubeconfig(stack: str) -> str:
     """Return a kubeconfig without a secret: the pod's own token, which may impersonate the stack's deployer."""
     cluster = {"server": "https://kubernetes.default.svc", "certificate-authority": f"{_SERVICE_ACCOUNT}/ca.crt"}
-    deployer = f"system:serviceaccount:iac:deployer-{stack}"
+    deployer = f"system:serviceaccount:iac:{deployer_name(stack)}"
     return _json(
         {
             "apiVersion": "v1",

@@ -5,7 +5,7 @@ import getpass
 import json
 import secrets
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ _ZONE_KEYS = {
     "google": ("key.json",),
     "rfc2136": ("tsig-secret",),
 }
-_SERVERS = {
+# The keys of Atlantis' Secret for each kind of server: the token, and the webhook's secret.
+SERVER_KEYS = {
     "github": ("github_token", "github_secret"),
     "github-app": ("key.pem", "github_secret"),
     "gitlab": ("gitlab_token", "gitlab_secret"),
@@ -40,6 +41,10 @@ class Supplied:
     keys: tuple[str, ...]
     purpose: str
     drawn: tuple[str, ...] = ()
+
+    def lacks(self, found: Collection[str]) -> list[str]:
+        """Return the keys that are not among those that were found."""
+        return [key for key in self.keys if key not in found]
 
 
 def supplied(infra: Mapping[str, Any]) -> list[Supplied]:
@@ -78,7 +83,7 @@ def _server(infra: Mapping[str, Any]) -> Iterator[Supplied]:
     if "atlantis" not in infra["components"] or infra["atlantis"]["credentials_revision"] > 0:
         return
     settings = infra["atlantis"]
-    keys = _SERVERS[settings["vcs"]]
+    keys = SERVER_KEYS[settings["vcs"]]
     purpose = f"Atlantis signs in to {settings['repository'].split('/')[0]} with it"
     yield Supplied("iac", settings["credentials_secret"], keys, purpose, drawn=keys[1:])
 
@@ -117,8 +122,7 @@ def ask_for(wanted: Sequence[Supplied], ask: Callable[[str], str]) -> Iterator[s
         place = f"{secret.namespace}/{secret.name}"
         found = keys_of(secret)
         if found is not None:
-            missing = [key for key in secret.keys if key not in found]
-            if missing:
+            if missing := secret.lacks(found):
                 yield f"{place} is there without {', '.join(missing)}: delete it, and run this again"
             else:
                 sys.stdout.write(f"{place} is there\n")

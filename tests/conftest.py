@@ -12,7 +12,7 @@ import yaml
 
 from stacks.project import Project, load
 from stacks.synthesis import synthesize
-from tests.support import CHARTS, ROOT, Evaluate, Refused, Render, Stack
+from tests.support import CHARTS, ROOT, Evaluate, Refused, Render, Stack, on_the_path
 
 
 @pytest.fixture(scope="session")
@@ -44,11 +44,7 @@ def evaluate(tmp_path_factory: pytest.TempPathFactory) -> Evaluate:
 
     `evaluate(stack, {"size": "${var.redis.storage}"}, tfvars=path, enable_infra=False)` returns the values by name.
     """
-    terraform = shutil.which("terraform")
-    if terraform is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("CI needs terraform on the PATH")
-        pytest.skip("needs terraform on the PATH")
+    terraform = on_the_path("terraform")
 
     def run(stack: Stack, expressions: Mapping[str, str], *, tfvars: Path | None = None, **variables: object) -> Stack:
         folder = tmp_path_factory.mktemp("terraform")

@@ -1,10 +1,13 @@
 """Words that the tests share."""
 
+import os
 import shutil
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from stacks.project import Project
 
@@ -22,6 +25,21 @@ def resources(stack: Stack) -> dict[str, dict[str, Any]]:
 
 class Refused(Exception):  # noqa: N818 (it is what the test waits for)
     """Terraform refused a plan; the message is its own."""
+
+
+def need(found: object, words: str) -> None:
+    """Skip where something is missing, and fail in CI, which leaves nothing out."""
+    if not found:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"CI needs {words}")
+        pytest.skip(f"needs {words}")
+
+
+def on_the_path(name: str) -> str:
+    """Return where a program is that the test needs."""
+    found = shutil.which(name)
+    need(found, f"{name} on the PATH")
+    return str(found)
 
 
 def tfvars_of(project: Project, stack: str) -> Path:

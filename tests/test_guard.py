@@ -21,7 +21,7 @@ import pytest
 from stacks import guard
 from stacks.project import Project, load
 from stacks.synthesis import synthesize
-from tests.support import ROOT, Evaluate, Stack
+from tests.support import ROOT, Evaluate, Stack, on_the_path
 
 HOSTILE = sorted((ROOT / "tests" / "hostile").glob("*.json"))
 NO_CHANGES: dict[str, Any] = {"resource_changes": []}
@@ -99,12 +99,7 @@ class Checkout:
 
 @pytest.fixture(scope="session")
 def conftest_binary() -> str:
-    found = shutil.which("conftest")
-    if found is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("CI needs conftest on the PATH")
-        pytest.skip("needs conftest on the PATH")
-    return found
+    return on_the_path("conftest")
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import ROOT
+from tests.support import ROOT, on_the_path
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Config = dict[str, Any]
@@ -42,11 +42,7 @@ ANNA = 'oidc:anna@example.com ["developers","system:authenticated"]'
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     """Run a script of scripts/ with a kubeconfig: the person may do everything, unless the answers say otherwise."""
-    kubectl = shutil.which("kubectl")
-    if kubectl is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("CI needs kubectl on the PATH")
-        pytest.skip("needs kubectl on the PATH")
+    kubectl = on_the_path("kubectl")
     (tmp_path / "bin").mkdir()
     stand_in = tmp_path / "bin" / "kubectl"
     stand_in.write_text(STAND_IN.format(kubectl=kubectl), encoding="utf-8")

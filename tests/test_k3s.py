@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from stacks.project import Project
-from tests.support import ROOT, Stack
+from tests.support import ROOT, Stack, need, on_the_path
 
 VERSION = "v1.36.4+k3s1"
 NAMES = ("alpha", "beta", "gamma")
@@ -31,14 +31,6 @@ SCRIPT = ROOT / "scripts" / "k3s" / "converge.sh"
 Node = dict[str, Any]
 Installed = Callable[..., tuple[list[Node], list[Node]]]
 SSHD = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
-
-
-def need(*, found: object, words: str) -> None:
-    """Skip where something is missing, and fail where nothing may be."""
-    if not found:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"CI needs {words}")
-        pytest.skip(f"needs {words}")
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
@@ -119,7 +111,9 @@ class Machine:
             command = ["unshare", "--mount", "sh", "-c", inside, "sh", *command]
         with (self.folder / "sshd.log").open("wb") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)  # noqa: S603
-        for _ in range(200):
+        # A busy machine takes seconds to start one; whatever ended will not come up.
+        deadline = time.monotonic() + 60
+        while self.process.poll() is None and time.monotonic() < deadline:
             with socket.socket() as attempt:
                 if attempt.connect_ex((self.address, self.port)) == 0:
                     return
@@ -236,10 +230,10 @@ def new_lab(folder: Path) -> Lab:
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Lab]:
-    need(found=SSHD and shutil.which("ssh-keygen"), words="sshd: apt-get install openssh-server")
+    need(SSHD and shutil.which("ssh-keygen"), "sshd: apt-get install openssh-server")
     need(
-        found=sys.platform == "linux" and run("unshare", "--map-root-user", "--mount", "--net", "true").returncode == 0,
-        words="Linux with user namespaces (unshare)",
+        sys.platform == "linux" and run("unshare", "--map-root-user", "--mount", "--net", "true").returncode == 0,
+        "Linux with user namespaces (unshare)",
     )
     lab = new_lab(tmp_path)
     yield lab
@@ -757,7 +751,7 @@ class Record:
 
 @pytest.fixture
 def record(lab: Lab, stacks: dict[str, Stack], project: Project) -> Record:
-    need(found=shutil.which("terraform"), words="terraform on the PATH")
+    on_the_path("terraform")
     folder = lab.folder / "a clone" / "terraform" / "stacks" / "infra"
     folder.mkdir(parents=True)
     shutil.copytree(ROOT / "scripts", lab.folder / "a clone" / "scripts")

@@ -1,7 +1,6 @@
 """The state's move from one backend to another, by Terraform itself and between folders: no cluster is needed."""
 
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,18 +9,14 @@ from typing import Any
 import pytest
 
 from stacks.state import StateError, last_used, move
+from tests.support import on_the_path
 
 OTHER = {"text": {"value": "other", "type": "string"}}
 
 
 @pytest.fixture
 def terraform() -> str:
-    found = shutil.which("terraform")
-    if found is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("CI needs terraform on the PATH")
-        pytest.skip("needs terraform on the PATH")
-    return found
+    return on_the_path("terraform")
 
 
 @pytest.fixture

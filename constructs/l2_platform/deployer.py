@@ -27,10 +27,9 @@ from cdktf_cdktf_provider_kubernetes.service_account_v1 import ServiceAccountV1,
 
 from constructs import Construct
 
-DEPLOYER_ROLE = "environment-deployer"
-
+_DEPLOYER_ROLE = "environment-deployer"
 _RBAC = "rbac.authorization.k8s.io"
-_AGGREGATE = f"strata/aggregate-to-{DEPLOYER_ROLE}"
+_AGGREGATE = f"strata/aggregate-to-{_DEPLOYER_ROLE}"
 _BUILT_IN = ("admin", "edit", "view")
 # What an environment makes beyond what the built-in `admin` may: databases and their backups.
 _DATABASES = {
@@ -55,6 +54,11 @@ _READ = ("get", "list", "watch")
 _WRITE = ("create", "delete", "deletecollection", "patch", "update")
 
 
+def deployer_name(stack: str) -> str:
+    """Return what the ServiceAccount is called that a stack is applied as."""
+    return f"deployer-{stack}"
+
+
 class DeployerRole(Construct):
     """The ClusterRole `environment-deployer`: the built-in `admin`, and the custom resources of L3 and L4.
 
@@ -67,7 +71,7 @@ class DeployerRole(Construct):
         ClusterRoleV1(
             self,
             "custom-resources",
-            metadata=ClusterRoleV1Metadata(name=f"{DEPLOYER_ROLE}-custom-resources", labels={_AGGREGATE: "true"}),
+            metadata=ClusterRoleV1Metadata(name=f"{_DEPLOYER_ROLE}-custom-resources", labels={_AGGREGATE: "true"}),
             rule=[
                 ClusterRoleV1Rule(api_groups=[group], resources=list(kinds), verbs=list(verbs))
                 for groups, verbs in ((_DATABASES, (*_READ, *_WRITE)), (_CERTIFICATES, _READ))
@@ -75,10 +79,10 @@ class DeployerRole(Construct):
             ],
         )
         labels = [_AGGREGATE, *(f"{_RBAC}/aggregate-to-{role}" for role in _BUILT_IN)]
-        self.resource = ClusterRoleV1(
+        ClusterRoleV1(
             self,
             "this",
-            metadata=ClusterRoleV1Metadata(name=DEPLOYER_ROLE),
+            metadata=ClusterRoleV1Metadata(name=_DEPLOYER_ROLE),
             aggregation_rule=ClusterRoleV1AggregationRule(
                 cluster_role_selectors=[
                     ClusterRoleV1AggregationRuleClusterRoleSelectors(match_labels={label: "true"}) for label in labels
@@ -105,7 +109,7 @@ class Deployer(Construct):
         depends_on: Sequence[ITerraformDependable],
     ) -> None:
         super().__init__(scope, id_)
-        self.name = f"deployer-{stack}"
+        self.name = deployer_name(stack)
         self.namespace = namespace
         self._account = ServiceAccountV1(
             self,
@@ -142,8 +146,8 @@ class Deployer(Construct):
         RoleBindingV1(
             self,
             id_,
-            metadata=RoleBindingV1Metadata(name=DEPLOYER_ROLE, namespace=namespace, labels=dict(labels)),
-            role_ref=RoleBindingV1RoleRef(api_group=_RBAC, kind="ClusterRole", name=DEPLOYER_ROLE),
+            metadata=RoleBindingV1Metadata(name=_DEPLOYER_ROLE, namespace=namespace, labels=dict(labels)),
+            role_ref=RoleBindingV1RoleRef(api_group=_RBAC, kind="ClusterRole", name=_DEPLOYER_ROLE),
             subject=[RoleBindingV1Subject(kind="ServiceAccount", name=self.name, namespace=self.namespace)],
             depends_on=[self._account, *depends_on],
         )

@@ -113,12 +113,12 @@ def certificate(**spec: object) -> Object:
     return thing("cert-manager.io/v1", "Certificate", {"secretName": "web-tls", "issuerRef": issuer, **spec})
 
 
-def binding(role: str, *, kind: str = "ClusterRole", subject: str = "deployer-staging", scope: str = "") -> Object:
+def binding(role: str, *, scope: str = "") -> Object:
     return thing(
         f"{RBAC}/v1",
         f"{scope}RoleBinding",
-        roleRef={"apiGroup": RBAC, "kind": kind, "name": role},
-        subjects=[{"kind": "ServiceAccount", "name": subject, "namespace": "iac"}],
+        roleRef={"apiGroup": RBAC, "kind": "ClusterRole", "name": role},
+        subjects=[{"kind": "ServiceAccount", "name": "deployer-staging", "namespace": "iac"}],
     )
 
 
