@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from tests.support import ROOT, copy_sources
 
 KUBECONFIG = os.environ.get("KUBECONFIG", "")
 EMPTY, CHANGES = 0, 2
+# What the deletion lock may keep.
+LOCKED = ("configmaps", "persistentvolumeclaims", "clusters.postgresql.cnpg.io", "namespaces")
 
 
 def kubectl(*arguments: str, text: str | None = None, kubeconfig: str = KUBECONFIG) -> subprocess.CompletedProcess[str]:
@@ -43,22 +46,43 @@ class Workspace:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.said = root / "said"
         copy_sources(root, "terraform")
 
     def terraform(self, stack: str, *arguments: str, tfvars: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run a command of Terraform as `make` does: infra as whoever KUBECONFIG says, the others as their deployer."""
+        command, *rest = arguments
+        words = ["-input=false", "-no-color", *self._variables(stack, tfvars or stack, rest)]
+        return self._run(self._folder(stack), command, *words, *rest, deployer=stack)
+
+    def start(self, stack: str, *command: str) -> subprocess.Popen[bytes]:
+        """Start a command with the stack's variables as its last arguments, in a process group of its own.
+
+        What it says is in the file `said`: a pipe that nobody reads would stop it.
+        """
+        words = [*command, "-auto-approve", *self._variables(stack, stack)]
+        folder = self.root if command[0] == sys.executable else self._folder(stack)
+        with self.said.open("wb") as said:
+            return subprocess.Popen(  # noqa: S603
+                words, cwd=folder, stdout=said, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    def _folder(self, stack: str) -> Path:
+        """Return a stack's folder, in which Terraform can be run."""
         folder = self.root / "terraform" / "stacks" / stack
         if "TF_CLI_CONFIG_FILE" in os.environ:
             (folder / ".terraform.lock.hcl").unlink(missing_ok=True)
         self._run(folder, "init", "-input=false", "-no-color", check=True)
-        command, *rest = arguments
+        return folder
+
+    def _variables(self, stack: str, tfvars: str, given: Sequence[str] = ()) -> list[str]:
         mirror = os.environ.get("CHART_MIRROR")
-        variables = [f"-var-file={self.root / 'envs' / f'{tfvars or stack}.tfvars'}"]
+        variables = [f"-var-file={self.root / 'envs' / f'{tfvars}.tfvars'}"]
         variables += [f"-var=chart_mirror={mirror}"] if mirror else []
         if stack == "infra":
             variables += [f"-var=kubeconfig={KUBECONFIG}"]
-            variables += ["-var=enable_infra=true"] if "-var=enable_infra=false" not in rest else []
-        return self._run(folder, command, "-input=false", "-no-color", *variables, *rest, deployer=stack)
+            variables += ["-var=enable_infra=true"] if "-var=enable_infra=false" not in given else []
+        return variables
 
     def apply(self, stack: str, *arguments: str) -> None:
         done = self.terraform(stack, "apply", "-auto-approve", *arguments)
@@ -71,6 +95,16 @@ class Workspace:
         done = self.terraform(stack, "plan", "-detailed-exitcode")
         assert done.returncode in (EMPTY, CHANGES), done.stderr
         return done.returncode
+
+    def demolish(self) -> None:
+        """Destroy every stack that was applied, after every lock is opened."""
+        states = {path.name.split(".")[0] for path in (self.root / ".state").glob("*.tfstate")}
+        for stack in sorted(states, key=lambda name: name == "infra"):
+            for kind in LOCKED:
+                for item in objects(kind, *([] if kind == "namespaces" else ["--all-namespaces"])):
+                    unlock(kind, item["metadata"]["name"], item["metadata"].get("namespace"))
+            gone = self.destroy(stack)
+            assert gone.returncode == 0, gone.stderr
 
     def synthesize(self) -> None:
         subprocess.run([sys.executable, str(self.root / "main.py")], check=True)  # noqa: S603

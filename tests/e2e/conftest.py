@@ -1,4 +1,4 @@
-"""What the tests on a cluster share: infra, applied once for the whole run."""
+"""What the tests on a cluster share: infra, applied for each file of tests and destroyed after it."""
 
 import threading
 from collections.abc import Iterator
@@ -15,9 +15,9 @@ def names() -> list[str]:
     return sorted(path.stem for path in (ROOT / "envs").glob("*.tfvars") if path.stem != "infra")
 
 
-@pytest.fixture(scope="session")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
-    """A workspace in which infra is applied."""
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    """A workspace beside a cluster without Strata; what is applied from it is destroyed in the end."""
     assert KUBECONFIG, "set KUBECONFIG to the cluster that may be used"
     assert kubectl("get", "namespace", "iac").returncode != 0, "this cluster has Strata already: give another one"
     stop = threading.Event()
@@ -27,6 +27,13 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
         assert made.returncode == 0, made.stderr
         thread.start()
     workspace = Workspace(tmp_path_factory.mktemp("workspace"))
-    workspace.apply("infra")
     yield workspace
+    workspace.demolish()
     stop.set()
+
+
+@pytest.fixture(scope="module")
+def workspace(checkout: Workspace) -> Workspace:
+    """A workspace in which infra is applied."""
+    checkout.apply("infra")
+    return checkout
