@@ -262,7 +262,7 @@ class Tenancy(Construct):
             description="Pods of the platform that all environments stand on.",
             value=PLATFORM_PRIORITY,
         )
-        self.iac = Namespace(self, "iac", name="iac", pod_security="baseline", protected=True)
+        self.iac = Namespace(self, "iac", name="iac", pod_security="restricted", protected=True)
         self.dashboard = Namespace(
             self, "kubernetes-dashboard", name="kubernetes-dashboard", pod_security="restricted", protected=False
         )
