@@ -2,6 +2,8 @@
 
 from typing import Annotated
 
+from constructs.network_flow import ANYWHERE, Flow
+from constructs.reference import Reference, expression
 from constructs.settings import Form, Name, Settings
 
 # The keys of the Secret, as CloudNativePG's chart reads them.
@@ -15,7 +17,7 @@ Region = Annotated[str, Form("[a-z0-9-]{1,40}", "a region such as eu-central-1, 
 
 
 class BackupSettings(Settings):
-    """A bucket of a store that speaks S3. Each stack and each store has a folder of its own in it."""
+    """A bucket of a store that speaks S3. Each store has a folder of its own in it."""
 
     bucket: BucketName = ""
     """The bucket's name; empty: what needs a bucket is not saved."""
@@ -25,3 +27,16 @@ class BackupSettings(Settings):
     """The bucket's region."""
     secret: Name = "backup-bucket"  # noqa: S105 (a Secret's name)
     """The Secret with the keys ACCESS_KEY_ID and ACCESS_SECRET_KEY; it must be there where a bucket is given."""
+
+    def has_bucket(self) -> Reference:
+        """Return whether a bucket is given."""
+        return expression('{} != ""', self.bucket)
+
+    def flow(self) -> Flow:
+        """Return the way to the bucket; without one, no more than the way to the API server."""
+        port = expression(
+            '{0} == "" ? 6443 : try(tonumber(regex(":([0-9]+)$", {1})[0]), startswith({1}, "http://") ? 80 : 443)',
+            self.bucket,
+            self.endpoint,
+        )
+        return Flow(ANYWHERE, ports=(port,))

@@ -38,11 +38,11 @@ class Flow:
     """A peer and the ports that are open between it and the system's pods."""
 
     peer: Peer
-    ports: Sequence[int]
+    ports: Sequence[int | Reference]
     protocol: str = "TCP"
 
 
-def pods_of(namespaces: Sequence[str], clients: Sequence[str]) -> Peer:
+def pods_of(namespaces: Sequence[str], clients: Sequence[str] | Reference) -> Peer:
     """Return all pods of some namespaces, and of those that a setting names."""
     return Peer(namespaces=expression("concat({}, {})", namespaces, clients))
 

@@ -127,6 +127,22 @@ class NotBeginning(Constraint[str]):
 
 
 @dataclass(frozen=True)
+class NotAmong(Constraint[str]):
+    """Names that are taken, and by what."""
+
+    names: tuple[str, ...]
+    words: str
+
+    def holds(self, value: str) -> bool:
+        """Tell whether a name is not taken."""
+        return value not in self.names
+
+    def remedy(self) -> str:
+        """Return what tells a person to give another name."""
+        return f"give another name: {', '.join(self.names)} are {self.words}"
+
+
+@dataclass(frozen=True)
 class Count(Constraint[tuple[object, ...]]):
     """How many items a list may have beside none, and what another number of them cannot do."""
 
@@ -196,6 +212,7 @@ ClientNamespace = Annotated[
     Name, NotBeginning(("data-", "monitoring-"), "a namespace of your own: environments never reach into each other")
 ]
 Url = Annotated[str, Form(r"https://[A-Za-z0-9._~:/?#@!&'()*+,;=%-]+", "an address that begins with https://")]
+Cron = Annotated[str, Form("[0-9*/,-]+( [0-9*/,-]+){4}", 'a schedule of five fields such as "0 */6 * * *"')]
 Email = Annotated[
     str, Form(r"([A-Za-z0-9._+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,63})?", 'an e-mail address such as ops@example.com, or ""')
 ]

@@ -14,6 +14,7 @@ from constructs.settings import (
     AtLeast,
     Count,
     Form,
+    NotAmong,
     NotBeginning,
     Settings,
     Unique,
@@ -108,6 +109,8 @@ def _constraint_rule(constraint: object, value: str, key: str) -> Iterator[Rule]
         case NotBeginning(prefixes=prefixes):
             begins = " || ".join(f"startswith({value}, {literal(prefix)})" for prefix in prefixes)
             yield Rule(key, f"!({begins})", constraint.remedy())
+        case NotAmong(names=names):
+            yield Rule(key, f"!contains({literal(names)}, {value})", constraint.remedy())
         case Count(allowed=allowed):
             yield Rule(key, f"contains({literal((0, *allowed))}, length({value}))", constraint.remedy())
         case Unique(attribute=attribute):
@@ -116,6 +119,12 @@ def _constraint_rule(constraint: object, value: str, key: str) -> Iterator[Rule]
                 f"length(distinct([for item in {value} : item.{attribute}])) == length({value})",
                 constraint.remedy(),
             )
+        case _:
+            yield from _limit_rule(constraint, value, key)
+
+
+def _limit_rule(limit: object, value: str, key: str) -> Iterator[Rule]:
+    match limit:
         case Ge(ge=least):
             yield Rule(key, f"{value} >= {least}", f"give at least {least}")
         case Le(le=most):
@@ -125,7 +134,7 @@ def _constraint_rule(constraint: object, value: str, key: str) -> Iterator[Rule]
         case MaxLen(max_length=most):
             yield Rule(key, f"length({value}) <= {most}", f"give at most {most} characters")
         case _:
-            message = f"{key}: no Terraform rule for the constraint {constraint!r}"
+            message = f"{key}: no Terraform rule for the constraint {limit!r}"
             raise TypeError(message)
 
 

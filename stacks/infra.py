@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
+from cdktf import ITerraformDependable
 from pydantic import Field, ValidationInfo, field_validator
 
 from constructs import Construct
@@ -14,6 +15,7 @@ from constructs.l1_bootstrap.certificates import Certificates, CertificatesSetti
 from constructs.l1_bootstrap.dns import Dns, DnsSettings
 from constructs.l1_bootstrap.k3s import QUORUM, K3s, K3sNode, K3sSettings, agent_rules, refuse_agents
 from constructs.l2_platform.dashboard import Dashboard, DashboardSettings
+from constructs.l2_platform.database import Database, DatabaseSettings
 from constructs.l2_platform.operators import Operators, OperatorsSettings
 from constructs.l2_platform.tenancy import PLATFORM_PRIORITY_CLASS, QuotaSettings, Tenancy, TenantSettings
 from constructs.reference import literal
@@ -28,7 +30,7 @@ class InfraSettings(StackSettings):
 
     env_prefix: Literal[""]
     """Empty: the platform's host names are its own, `dashboard.<base_domain>`."""
-    components: tuple[Literal["atlantis", "certificates", "dashboard", "dns", "operators"], ...]
+    components: tuple[Literal["atlantis", "certificates", "dashboard", "database", "dns", "operators"], ...]
     """Which systems the stack has. A change needs `make synth`: it decides what is in the stack."""
     k3s_servers: Annotated[tuple[K3sNode, ...], QUORUM, Unique("name"), Unique("host")] = ()
     """Machines that become the cluster's servers, by `make nodes`; none: the cluster of `KUBECONFIG` is used."""
@@ -44,6 +46,8 @@ class InfraSettings(StackSettings):
     """Certificates of all routes."""
     dashboard: DashboardSettings = DashboardSettings()
     """The Kubernetes dashboard."""
+    database: DatabaseSettings = DatabaseSettings()
+    """The platform database."""
     dns: DnsSettings = DnsSettings()
     """Records of all routes' host names."""
     operators: OperatorsSettings = OperatorsSettings()
@@ -114,15 +118,16 @@ class InfraStack(Stack[InfraSettings]):
                 settings=variables.atlantis,
                 depends_on=tenancy.ready,
             )
+        certificates: Sequence[ITerraformDependable] = ()
         if "certificates" in file.components:
-            Certificates(
+            certificates = Certificates(
                 self,
                 "certificates",
                 base_domain=variables.base_domain,
                 priority_class=PLATFORM_PRIORITY_CLASS,
                 settings=variables.certificates,
                 depends_on=tenancy.ready,
-            )
+            ).ready
         if "dns" in file.components:
             Dns(
                 self,
@@ -132,15 +137,27 @@ class InfraStack(Stack[InfraSettings]):
                 settings=variables.dns,
                 depends_on=tenancy.ready,
             )
+        operators: Sequence[ITerraformDependable] = ()
         if "operators" in file.components:
-            Operators(
+            operators = Operators(
                 self,
                 "operators",
                 namespace=tenancy.iac.name,
                 databases=[environment.data_namespace for environment in environments],
                 priority_class=PLATFORM_PRIORITY_CLASS,
                 settings=variables.operators,
+                certificates=certificates,
                 depends_on=tenancy.ready,
+            ).ready
+        if "database" in file.components:
+            Database(
+                self,
+                "database",
+                namespace=tenancy.iac.name,
+                priority_class=PLATFORM_PRIORITY_CLASS,
+                backups=variables.backups,
+                settings=variables.database,
+                depends_on=[*tenancy.ready, *operators],
             )
         if "dashboard" in file.components:
             Dashboard(

@@ -21,8 +21,8 @@ INFRA = "infra"
 GUARDED = "prod"
 MAX_NAME = 20
 RESERVED = frozenset({INFRA, "all", "data", "default", "iac", "kube", "monitoring", "platform", "shared", "system"})
-# What an environment's component needs from infra's.
-NEEDS = {"postgres": "operators"}
+# What a component needs of infra's.
+NEEDS = {"database": "operators", "operators": "certificates", "postgres": "operators"}
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -154,7 +154,7 @@ def _contradictions(project: Project) -> Iterator[str]:
             if name not in environments:
                 remedy = f"there is no envs/{name}.tfvars; add the file or remove the entry"
                 yield f"envs/{INFRA}.tfvars: {key}.{name}: {remedy}"
-    for name, settings in environments.items():
+    for name, settings in ((INFRA, project.infra), *environments.items()):
         for component in settings.components:
             needed = NEEDS.get(component)
             if needed is not None and needed not in project.infra.components:

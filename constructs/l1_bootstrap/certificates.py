@@ -131,7 +131,10 @@ class CertificatesSettings(Settings):
 
 
 class Certificates(Construct):
-    """cert-manager in `kube-system` with the ClusterIssuer `platform`, and Traefik's way from port 80 to https."""
+    """cert-manager in `kube-system` with the ClusterIssuer `platform`, and Traefik's way from port 80 to https.
+
+    What asks for certificates of its own in the same stack waits for `ready`.
+    """
 
     def __init__(
         self,
@@ -217,6 +220,7 @@ class Certificates(Construct):
             },
             depends_on=[manager.resource],
         )
+        self.ready: Sequence[ITerraformDependable] = (manager.resource,)
         entry_point = {"to": "websecure", "scheme": "https", "permanent": True}
         Release(
             self,

@@ -9,7 +9,7 @@ from pydantic import Field
 from constructs import Construct
 from constructs.digest import digest_of
 from constructs.reference import expression, resolve
-from constructs.settings import Count, Form, Name, Settings, Url, list_error
+from constructs.settings import Count, Cron, Form, Name, Settings, Url, list_error
 from constructs.variable import Rule
 from constructs.versions import ROOT, VERSIONS
 
@@ -23,7 +23,6 @@ Host = Annotated[str, Form(rf"{_LABEL}(\.{_LABEL})*", "a host name or an IPv4 ad
 HostOrNone = Annotated[str, Form(rf"({_LABEL}(\.{_LABEL})*)?", 'a host name or an IPv4 address, in lower case, or ""')]
 Address = Annotated[str, Form(rf"({_BYTE}(\.{_BYTE}){{3}})?", 'an IPv4 address such as 10.0.0.2, or ""')]
 User = Annotated[str, Form("[a-z_][a-z0-9_-]{0,31}", "a user name of lower-case letters, digits, _ and -")]
-Cron = Annotated[str, Form("[0-9*/,-]+( [0-9*/,-]+){4}", 'a schedule of five fields such as "0 */6 * * *"')]
 SecretName = Annotated[str, Form("([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?", 'the name of a Secret, or ""')]
 Digest = Annotated[str, Form("([0-9a-f]{64})?", 'a SHA-256 in 64 hexadecimal digits, or ""')]
 FilePath = Annotated[str, Form("(~?/[A-Za-z0-9._/-]+)?", 'a path that begins with / or ~/, or ""')]

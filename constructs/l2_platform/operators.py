@@ -8,20 +8,36 @@ from constructs import Construct
 from constructs.network_flow import ANYWHERE, API_SERVER, Flow, NetworkFlow, Peer
 from constructs.release import Release
 from constructs.settings import Cpu, Size, Sized
+from constructs.versions import VERSIONS
 
 _WEBHOOK_PORT = 9443
 _INSTANCE_STATUS_PORT = 8000
+_PLUGIN_PORT = 9090
+_READY = "operators-ready"
+
+
+class PluginSettings(Sized):
+    """The size of the backup plugin."""
+
+    cpu: Cpu = "10m"
+    memory: Size = "128Mi"
 
 
 class OperatorsSettings(Sized):
-    """The size of the CloudNativePG operator."""
+    """The size of the CloudNativePG operator, and of what it has beside it."""
 
     cpu: Cpu = "50m"
     memory: Size = "256Mi"
+    plugin: PluginSettings = PluginSettings()
+    """The Barman Cloud plugin, which saves databases to a bucket."""
 
 
 class Operators(Construct):
-    """CloudNativePG in `iac`; it keeps the Postgres clusters of all environments."""
+    """CloudNativePG and its backup plugin in `iac`; they keep the Postgres clusters of all environments.
+
+    What makes a database in the same stack waits for `ready`: the operator's webhooks answer a moment later than its
+    pod is ready. `certificates` are what the plugin's own certificates wait for.
+    """
 
     def __init__(
         self,
@@ -32,28 +48,12 @@ class Operators(Construct):
         databases: Sequence[str],
         priority_class: str,
         settings: OperatorsSettings,
+        certificates: Sequence[ITerraformDependable],
         depends_on: Sequence[ITerraformDependable],
     ) -> None:
         super().__init__(scope, id_)
-        pods = {"app.kubernetes.io/name": "cloudnative-pg"}
-        NetworkFlow(
-            self,
-            "cloudnative-pg-flow",
-            name="cloudnative-pg",
-            namespace=namespace,
-            pods=pods,
-            # Webhooks are called by the API server, which no selector can name.
-            callers=[Flow(ANYWHERE, ports=(_WEBHOOK_PORT,))],
-            calls=[
-                API_SERVER,
-                Flow(
-                    Peer(pods={"cnpg.io/podRole": "instance"}, namespaces=databases),
-                    ports=(_INSTANCE_STATUS_PORT, 5432),
-                ),
-            ],
-            depends_on=depends_on,
-        )
-        Release(
+        self._open(namespace, databases, depends_on)
+        operator = Release(
             self,
             "cloudnative-pg",
             chart="cloudnative-pg",
@@ -65,5 +65,74 @@ class Operators(Construct):
                 "priorityClassName": priority_class,
                 "resources": settings.resources(),
             },
+            depends_on=depends_on,
+        )
+        plugin = Release(
+            self,
+            "barman-cloud",
+            chart="plugin-barman-cloud",
+            name="barman-cloud",
+            namespace=namespace,
+            values={
+                "fullnameOverride": "barman-cloud",
+                "crds": {"create": True},
+                "priorityClassName": priority_class,
+                "resources": settings.plugin.resources(),
+            },
+            depends_on=[operator.resource, *certificates],
+        )
+        ready = Release(
+            self,
+            "ready",
+            chart=_READY,
+            name=_READY,
+            namespace=namespace,
+            values={
+                "image": VERSIONS.images["kubectl"],
+                "priorityClassName": priority_class,
+                "operators": {
+                    chart: {"version": VERSIONS.charts[chart].version, "resources": size.resources()}
+                    for chart, size in (("cloudnative-pg", settings), ("plugin-barman-cloud", settings.plugin))
+                },
+            },
+            depends_on=[plugin.resource],
+        )
+        self.ready: Sequence[ITerraformDependable] = (ready.resource,)
+
+    def _open(self, namespace: str, databases: Sequence[str], depends_on: Sequence[ITerraformDependable]) -> None:
+        operator, plugin = ({"app.kubernetes.io/name": name} for name in ("cloudnative-pg", "plugin-barman-cloud"))
+        instances = Peer(pods={"cnpg.io/podRole": "instance"}, namespaces=[namespace, *databases])
+        NetworkFlow(
+            self,
+            "cloudnative-pg-flow",
+            name="cloudnative-pg",
+            namespace=namespace,
+            pods=operator,
+            # Webhooks are called by the API server, which no selector can name.
+            callers=[Flow(ANYWHERE, ports=(_WEBHOOK_PORT,))],
+            calls=[
+                API_SERVER,
+                Flow(instances, ports=(_INSTANCE_STATUS_PORT, 5432)),
+                Flow(Peer(pods=plugin), ports=(_PLUGIN_PORT,)),
+            ],
+            depends_on=depends_on,
+        )
+        NetworkFlow(
+            self,
+            "barman-cloud-flow",
+            name="barman-cloud",
+            namespace=namespace,
+            pods=plugin,
+            callers=[Flow(Peer(pods=operator), ports=(_PLUGIN_PORT,))],
+            calls=[API_SERVER],
+            depends_on=depends_on,
+        )
+        NetworkFlow(
+            self,
+            "ready-flow",
+            name=_READY,
+            namespace=namespace,
+            pods={"app.kubernetes.io/name": _READY},
+            calls=[API_SERVER],
             depends_on=depends_on,
         )

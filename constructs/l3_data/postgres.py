@@ -1,7 +1,5 @@
 """Postgres: a CloudNativePG cluster in `data-<environment>`."""
 
-from typing import Annotated, Literal
-
 from pydantic import Field
 
 from constructs import Construct
@@ -10,26 +8,25 @@ from constructs.endpoint import Endpoint
 from constructs.environment import Environment
 from constructs.generated_secret import GeneratedSecret, Password
 from constructs.network_flow import API_SERVER, Flow, NetworkFlow, Peer, pods_of
-from constructs.reference import expression, mebibytes
+from constructs.postgres_cluster import (
+    OPERATOR,
+    PORT,
+    STATUS_PORT,
+    PostgresClusterSettings,
+    cluster_values,
+    instances_of,
+    parameters,
+)
 from constructs.release import Release
-from constructs.settings import AtLeast, ClientNamespace, Cpu, Size, Sized
-from constructs.versions import VERSIONS
+from constructs.settings import ClientNamespace
 
-_PORT = 5432
-_STATUS_PORT = 8000
 _DATABASE = "app"
 _PASSWORD_KEY = "password"  # noqa: S105 (a key's name)
 
 
-class PostgresSettings(Sized):
+class PostgresSettings(PostgresClusterSettings):
     """Postgres with a database `app` that is owned by the user `app`."""
 
-    instances: Literal[1, 3, 5] = 1
-    """One, or a primary with 2 or 4 standbys, each on a node of its own where there are enough."""
-    cpu: Cpu = "100m"
-    memory: Annotated[Size, AtLeast(256)] = "512Mi"
-    storage: Size = "10Gi"
-    """Size of each instance's volume. It cannot be changed later: K3s's local-path volumes do not grow."""
     clients: tuple[ClientNamespace, ...] = ()
     """Namespaces whose pods may connect, beside `monitoring-<environment>`."""
     credentials_revision: int = Field(default=1, ge=1)
@@ -54,8 +51,8 @@ class Postgres(Construct):
             # CloudNativePG sets a changed password only when it is told to watch the Secret.
             labels={"cnpg.io/reload": "true"},
         )
-        pods = {"cnpg.io/cluster": "postgres"}
-        instances = Flow(Peer(pods=pods), ports=(_PORT, _STATUS_PORT))
+        pods = instances_of("postgres")
+        instances = Flow(Peer(pods=pods), ports=(PORT, STATUS_PORT))
         NetworkFlow(
             self,
             "flow",
@@ -64,11 +61,8 @@ class Postgres(Construct):
             pods=pods,
             callers=[
                 instances,
-                Flow(
-                    Peer(pods={"app.kubernetes.io/name": "cloudnative-pg"}, namespaces=("iac",)),
-                    ports=(_PORT, _STATUS_PORT),
-                ),
-                Flow(pods_of([environment.monitoring_namespace], settings.clients), ports=(_PORT,)),
+                OPERATOR,
+                Flow(pods_of([environment.monitoring_namespace], settings.clients), ports=(PORT,)),
             ],
             calls=[instances, API_SERVER],
         )
@@ -79,26 +73,15 @@ class Postgres(Construct):
             name="postgres",
             namespace=namespace,
             values={
-                "fullnameOverride": "postgres",
-                "type": "postgresql",
-                "mode": "standalone",
-                "cluster": {
-                    "instances": settings.instances,
-                    "imageName": VERSIONS.images["postgresql"],
-                    "storage": {"size": settings.storage},
-                    "resources": settings.resources(),
-                    "priorityClassName": environment.priority_class,
-                    "affinity": {"topologyKey": "kubernetes.io/hostname"},
-                    "enableSuperuserAccess": False,
-                    # With one instance a disruption budget would only keep its node from being drained.
-                    "enablePDB": expression("{} > 1", settings.instances),
-                    "postgresql": {
-                        "parameters": {
-                            "shared_buffers": f"{expression('floor({} / 4)', mebibytes(settings.memory))}MB",
-                        }
+                **cluster_values(
+                    settings,
+                    name="postgres",
+                    priority_class=environment.priority_class,
+                    more={
+                        "postgresql": {"parameters": parameters(settings)},
+                        "initdb": {"database": _DATABASE, "owner": _DATABASE, "secret": {"name": auth.name}},
                     },
-                    "initdb": {"database": _DATABASE, "owner": _DATABASE, "secret": {"name": auth.name}},
-                },
+                ),
                 "backups": {"enabled": False},
             },
             depends_on=[auth.resource],
@@ -113,7 +96,7 @@ class Postgres(Construct):
         )
         self.endpoint = Endpoint(
             host=f"postgres-rw.{namespace}.svc",
-            port=_PORT,
+            port=PORT,
             secret=auth.name,
             password_key=_PASSWORD_KEY,
             user=_DATABASE,
