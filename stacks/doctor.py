@@ -172,6 +172,10 @@ def files(project: "Project") -> Iterator[Finding]:
             yield mend("certificates.email", f"{words}, a webhook's sender neither: set it in envs/infra.tfvars")
         else:
             yield later("certificates.email", f"{words}: set it in envs/infra.tfvars, if anybody is to")
+    saved = [name for name in project.infra.components if name in ("database", "vault")]
+    if saved and not project.infra.backups.bucket:
+        words = f"no bucket: {' and '.join(saved)} would be lost with the node's disk"
+        yield later("backups.bucket", f"{words}; set it in envs/infra.tfvars, then make secrets")
     backend = project.cdktf.context.backend.type
     if has_atlantis and backend == "local":
         yield later("state", "local, which Atlantis refuses: after the first apply choose a backend, then make state")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from constructs.backups import BUCKET_KEYS
 from stacks.cluster import ClusterError, kubectl
 from stacks.project import ProjectError, load
 
@@ -23,6 +24,8 @@ _ZONE_KEYS = {
     "google": ("key.json",),
     "rfc2136": ("tsig-secret",),
 }
+# The components that are saved to the bucket of `backups`.
+STORES = ("database", "vault")
 # The keys of Atlantis' Secret for each kind of server: the token, and the webhook's secret.
 SERVER_KEYS = {
     "github": ("github_token", "github_secret"),
@@ -50,7 +53,7 @@ class Supplied:
 def supplied(infra: Mapping[str, Any]) -> list[Supplied]:
     """Return the Secrets that envs/infra.tfvars names, each once."""
     found: dict[tuple[str, str], Supplied] = {}
-    for item in (*_zone(infra), *_records(infra), *_server(infra)):
+    for item in (*_zone(infra), *_records(infra), *_server(infra), *_bucket(infra)):
         known = found.get((item.namespace, item.name))
         if known is not None:
             keys = tuple(dict.fromkeys((*known.keys, *item.keys)))
@@ -86,6 +89,14 @@ def _server(infra: Mapping[str, Any]) -> Iterator[Supplied]:
     keys = SERVER_KEYS[settings["vcs"]]
     purpose = f"Atlantis signs in to {settings['repository'].split('/')[0]} with it"
     yield Supplied("iac", settings["credentials_secret"], keys, purpose, drawn=keys[1:])
+
+
+def _bucket(infra: Mapping[str, Any]) -> Iterator[Supplied]:
+    settings = infra["backups"]
+    stores = [name for name in infra["components"] if name in STORES]
+    if settings["bucket"] and stores:
+        purpose = f"backups of {' and '.join(stores)} are written to the bucket {settings['bucket']} with it"
+        yield Supplied("iac", settings["secret"], BUCKET_KEYS, purpose)
 
 
 def keys_of(secret: Supplied) -> tuple[str, ...] | None:

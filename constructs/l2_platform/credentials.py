@@ -4,16 +4,24 @@ from constructs.network_flow import Flow
 from constructs.reference import Reference, expression
 from constructs.secrets_engine import SecretsEngine
 
-# The one who may call the functions below, which know its name. It has no other right than to connect.
+# The one who may call the functions below, which know its name. Of other roles it may make such as enter no database.
 ISSUER = "vault"
 _PASSWORD = "DATABASE_PASSWORD"  # noqa: S105 (a variable's name)
 
 # In template1, and so in every database: they act for the role that owns it, and has its name.
 #
 # Vault would else have to create roles, and be an administrator of every owner: rights that CloudNativePG cannot give
-# to databases that are declared later. What a login makes belongs to the owner; what it owns in spite of that, it
-# leaves to the owner.
+# to databases that are declared later. A login acts as the owner from its start, which no function may tell it, but a
+# role that may create roles. What it owns in spite of that, it leaves to the owner.
 FUNCTIONS = (
+    """\
+DO $body$
+BEGIN
+  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'vault') THEN
+    CREATE ROLE vault LOGIN;
+  END IF;
+  ALTER ROLE vault CREATEROLE;
+END $body$""",
     "CREATE SCHEMA credentials",
     "GRANT USAGE ON SCHEMA credentials TO PUBLIC",
     """\
@@ -50,7 +58,7 @@ DECLARE
   owner name := credentials.owner();
 BEGIN
   EXECUTE format('CREATE ROLE %I LOGIN PASSWORD %L VALID UNTIL %L IN ROLE %I', login, password, expiration, owner);
-  EXECUTE format('ALTER ROLE %I IN DATABASE %I SET role = %L', login, owner, owner);
+  EXECUTE format('GRANT %I TO vault WITH ADMIN TRUE, INHERIT FALSE, SET FALSE', login);
 END $body$""",
     """\
 CREATE FUNCTION credentials.renew(login name, expiration timestamptz) RETURNS void
@@ -106,11 +114,15 @@ def secrets_engine(
     )
     roles = expression(
         "[for name in sort(keys({})) : {{ name = name, db_name = name, default_ttl = {}, max_ttl = {}, "
-        "creation_statements = [{}], renew_statements = [{}], revocation_statements = [{}] }}]",
+        "creation_statements = [{}, join({}, [{}, name, {}])], renew_statements = [{}], "
+        "revocation_statements = [{}] }}]",
         databases,
         "1h",
         "24h",
         "SELECT credentials.issue('{{name}}', '{{password}}', '{{expiration}}')",
+        "",
+        'ALTER ROLE "{{name}}" SET role = \'',
+        "'",
         "SELECT credentials.renew('{{name}}', '{{expiration}}')",
         "SELECT credentials.revoke('{{name}}')",
     )

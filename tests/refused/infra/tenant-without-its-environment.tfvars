@@ -3,5 +3,5 @@
 environment = "infra"
 env_prefix = ""
 base_domain = "example.com"
-components = ["operators"]
+components = ["certificates", "operators"]
 tenants = { qa = {} }
