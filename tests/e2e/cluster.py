@@ -41,8 +41,9 @@ def unlock(kind: str, name: str, namespace: str | None = None) -> None:
 class Workspace:
     """A copy of the repository in which Terraform may work."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, kubeconfig: str = KUBECONFIG) -> None:
         self.root = root
+        self.kubeconfig = kubeconfig
         copy_sources(root, "terraform")
 
     def terraform(self, stack: str, *arguments: str, tfvars: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -56,7 +57,7 @@ class Workspace:
         variables = [f"-var-file={self.root / 'envs' / f'{tfvars or stack}.tfvars'}"]
         variables += [f"-var=chart_mirror={mirror}"] if mirror else []
         if stack == "infra":
-            variables += [f"-var=kubeconfig={KUBECONFIG}"]
+            variables += [f"-var=kubeconfig={self.kubeconfig}"]
             variables += ["-var=enable_infra=true"] if "-var=enable_infra=false" not in rest else []
         return self._run(folder, command, "-input=false", "-no-color", *variables, *rest, deployer=stack)
 
