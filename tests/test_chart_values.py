@@ -24,25 +24,6 @@ FREE = {"env", "podAnnotations", "resources", "securityContext"}
 Values = dict[str, Any]
 
 
-@pytest.fixture(scope="session")
-def releases(stacks: dict[str, Stack], project: Project, evaluate: Evaluate) -> list[tuple[str, str, Values]]:
-    """Every release of every stack: the stack, the chart's name, and its values."""
-    found = []
-    for stack_name, stack in stacks.items():
-        named = stack["resource"]["helm_release"]
-        expressions = {key: release["values"][0] for key, release in named.items()}
-        tfvars = tfvars_of(project, stack_name)
-        values = evaluate(stack, expressions, tfvars=tfvars, enable_infra=stack_name == "infra")
-        charts = evaluate(
-            stack,
-            {key: release["chart"].replace("${path.module}/../../../", "") for key, release in named.items()},
-            tfvars=tfvars,
-            enable_infra=stack_name == "infra",
-        )
-        found += [(stack_name, charts[key].removeprefix("charts/"), yaml.safe_load(values[key])) for key in named]
-    return found
-
-
 def test_every_chart_of_versions_toml_is_in_use_and_at_hand(
     charts: Path, releases: list[tuple[str, str, Values]]
 ) -> None:

@@ -236,3 +236,21 @@ def test_the_doctor_says_that_a_provider_does_not_answer(project: Project) -> No
     found = doctor.sign_in({**infra, "oidc": {**infra["oidc"], "issuer": "https://127.0.0.1:1"}})
     assert found is not None
     assert (found.verdict.value, "refused" in found.words) == ("mend", True)
+
+
+def test_no_chart_of_infra_adds_a_secret_or_a_write_to_what_viewers_read(
+    releases: list[tuple[str, str, Values]], render: Render
+) -> None:
+    label = "rbac.authorization.k8s.io/aggregate-to-view"
+    added = {
+        name: item["rules"]
+        for stack, chart, values in releases
+        if stack == "infra"
+        for name, item in render(chart, values).items()
+        if item["kind"] == "ClusterRole" and label in item["metadata"].get("labels", {})
+    }
+    assert "ClusterRole/cert-manager-view" in added
+    for name, rules in added.items():
+        for rule in rules:
+            assert set(rule["verbs"]) <= {"get", "list", "watch"}, name
+            assert not {"secrets", "*"} & set(rule["resources"]), name
