@@ -38,7 +38,7 @@ class Flow:
     """A peer and the ports that are open between it and the system's pods."""
 
     peer: Peer
-    ports: Sequence[int]
+    ports: Sequence[int | Reference]
     protocol: str = "TCP"
 
 
@@ -72,7 +72,7 @@ class NetworkFlow(Construct):
         depends_on: Sequence[ITerraformDependable] = (),
     ) -> None:
         super().__init__(scope, id_)
-        NetworkPolicyV1(
+        self.resource = NetworkPolicyV1(
             self,
             "this",
             metadata=policy.NetworkPolicyV1Metadata(name=name, namespace=namespace, labels=labels),

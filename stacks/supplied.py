@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from constructs.oidc import CLIENT_SECRET_KEY
 from stacks.cluster import ClusterError, kubectl
 from stacks.project import ProjectError, load
 
@@ -50,7 +51,7 @@ class Supplied:
 def supplied(infra: Mapping[str, Any]) -> list[Supplied]:
     """Return the Secrets that envs/infra.tfvars names, each once."""
     found: dict[tuple[str, str], Supplied] = {}
-    for item in (*_zone(infra), *_records(infra), *_server(infra)):
+    for item in (*_zone(infra), *_records(infra), *_server(infra), *_client(infra)):
         known = found.get((item.namespace, item.name))
         if known is not None:
             keys = tuple(dict.fromkeys((*known.keys, *item.keys)))
@@ -86,6 +87,13 @@ def _server(infra: Mapping[str, Any]) -> Iterator[Supplied]:
     keys = SERVER_KEYS[settings["vcs"]]
     purpose = f"Atlantis signs in to {settings['repository'].split('/')[0]} with it"
     yield Supplied("iac", settings["credentials_secret"], keys, purpose, drawn=keys[1:])
+
+
+def _client(infra: Mapping[str, Any]) -> Iterator[Supplied]:
+    settings = infra["oidc"]
+    if "dashboard" in infra["components"] and settings["issuer"] and settings["client_secret"]:
+        purpose = f"the dashboard has people signed in by {settings['issuer']} with it"
+        yield Supplied("kubernetes-dashboard", settings["client_secret"], (CLIENT_SECRET_KEY,), purpose)
 
 
 def keys_of(secret: Supplied) -> tuple[str, ...] | None:
