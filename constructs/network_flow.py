@@ -72,7 +72,7 @@ class NetworkFlow(Construct):
         depends_on: Sequence[ITerraformDependable] = (),
     ) -> None:
         super().__init__(scope, id_)
-        NetworkPolicyV1(
+        self.resource = NetworkPolicyV1(
             self,
             "this",
             metadata=policy.NetworkPolicyV1Metadata(name=name, namespace=namespace, labels=labels),

@@ -19,15 +19,20 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Needed:
-    """Strings, by their paths, that must not be empty where the field `where` has one certain value."""
+    """Strings, by their paths, that must not be empty where the field `where` has one certain value, or any (None)."""
 
     where: str
-    value: str
+    value: str | None
     fields: tuple[str, ...]
+
+    def holds_for(self, found: str) -> bool:
+        """Tell whether a value of the field `where` is one that needs them."""
+        return found != "" if self.value is None else found == self.value
 
     def remedy(self, field: str) -> str:
         """Return what tells a person to give one of them."""
-        return f'give {field}, which the {self.where} "{self.value}" needs'
+        reason = self.where if self.value is None else f'the {self.where} "{self.value}"'
+        return f"give {field}, which {reason} needs"
 
 
 class Settings(BaseModel):
@@ -47,7 +52,7 @@ class Settings(BaseModel):
         missing = [
             needed.remedy(field)
             for needed in self.needs
-            if getattr(self, needed.where) == needed.value
+            if needed.holds_for(getattr(self, needed.where))
             for field in needed.fields
             if not operator.attrgetter(field)(self)
         ]

@@ -76,8 +76,8 @@ def _rules(annotation: Any, metadata: tuple[object, ...], value: str, key: str, 
     if is_settings(annotation):
         for needed in annotation.needs:
             for path in needed.fields:
-                condition = f'{value}.{needed.where} != {literal(needed.value)} || {value}.{path} != ""'
-                yield Rule(key, condition, needed.remedy(path))
+                is_free = '== ""' if needed.value is None else f"!= {literal(needed.value)}"
+                yield Rule(key, f'{value}.{needed.where} {is_free} || {value}.{path} != ""', needed.remedy(path))
         for name, field in annotation.model_fields.items():
             yield from _rules(field.annotation, tuple(field.metadata), f"{value}.{name}", f"{key}.{name}", depth=depth)
     elif typing.get_origin(annotation) is Literal:

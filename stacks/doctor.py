@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -365,6 +366,23 @@ def resolve(host: str) -> list[str] | None:
     return answers[0] if answers else None
 
 
+def sign_in(infra: Mapping[str, Any]) -> Finding | None:
+    """Look whether the provider by which people sign in answers, by the name that its tokens will bear."""
+    issuer: str = infra["oidc"]["issuer"]
+    if not issuer:
+        return None
+    address = f"{issuer.rstrip('/')}/.well-known/openid-configuration"
+    try:
+        with urllib.request.urlopen(address, timeout=_WAIT) as answer:  # noqa: S310 (settings allow https only)
+            found = json.load(answer)["issuer"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = getattr(error, "reason", None) or f"{type(error).__name__}: {error}"
+        return mend("oidc.issuer", f"{address} is no discovery document ({reason}): see that nodes reach it")
+    if found != issuer:
+        return mend("oidc.issuer", f"{issuer} calls itself {found}: give that, to the letter; no token would be taken")
+    return ok("oidc.issuer", issuer)
+
+
 # --- all of it ---
 
 
@@ -402,6 +420,9 @@ def examine(terraform: str) -> Iterator[Finding]:
     name = names(infra)
     if name is not None:
         yield name
+    provider = sign_in(infra)
+    if provider is not None:
+        yield provider
 
 
 def main(terraform: str) -> int:

@@ -18,6 +18,8 @@ from constructs.l2_platform.dashboard import Dashboard, DashboardSettings
 from constructs.l2_platform.database import Database, DatabaseSettings
 from constructs.l2_platform.operators import Operators, OperatorsSettings
 from constructs.l2_platform.tenancy import PLATFORM_PRIORITY_CLASS, QuotaSettings, Tenancy, TenantSettings
+from constructs.l2_platform.viewer import Viewer
+from constructs.oidc import OidcSettings
 from constructs.reference import literal
 from constructs.settings import Name, Unique
 from constructs.variable import Rule, listed
@@ -50,6 +52,8 @@ class InfraSettings(StackSettings):
     """The platform database."""
     dns: DnsSettings = DnsSettings()
     """Records of all routes' host names."""
+    oidc: OidcSettings = OidcSettings()
+    """By which provider people sign in to the API server and the dashboard."""
     operators: OperatorsSettings = OperatorsSettings()
     """The operators that environments need."""
     quotas: dict[Name, QuotaSettings] = Field(default_factory=dict)
@@ -98,7 +102,14 @@ class InfraStack(Stack[InfraSettings]):
             ],
         )
         variables = self.variables
-        K3s(self, "k3s", servers=variables.k3s_servers, agents=variables.k3s_agents, settings=variables.k3s)
+        K3s(
+            self,
+            "k3s",
+            servers=variables.k3s_servers,
+            agents=variables.k3s_agents,
+            settings=variables.k3s,
+            oidc=variables.oidc,
+        )
         tenancy = Tenancy(
             self,
             "tenancy",
@@ -106,6 +117,14 @@ class InfraStack(Stack[InfraSettings]):
             tenants=variables.tenants,
             quotas=variables.quotas,
             actors=["atlantis"] if "atlantis" in file.components else [],
+            oidc=variables.oidc,
+        )
+        Viewer(
+            self,
+            "viewer",
+            namespace=tenancy.dashboard.name,
+            oidc=variables.oidc,
+            depends_on=tenancy.ready,
         )
         if "atlantis" in file.components:
             Atlantis(
@@ -167,6 +186,7 @@ class InfraStack(Stack[InfraSettings]):
                 addresses=self.addresses,
                 priority_class=PLATFORM_PRIORITY_CLASS,
                 settings=variables.dashboard,
+                oidc=variables.oidc,
                 depends_on=tenancy.ready,
             )
         DeletionLock(self, "lock", name="stack", namespace=tenancy.iac.name, holds=self)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from constructs.backups import BUCKET_KEYS
+from constructs.oidc import CLIENT_SECRET_KEY
 from stacks.cluster import ClusterError, kubectl
 from stacks.project import ProjectError, load
 
@@ -53,7 +54,7 @@ class Supplied:
 def supplied(infra: Mapping[str, Any]) -> list[Supplied]:
     """Return the Secrets that envs/infra.tfvars names, each once."""
     found: dict[tuple[str, str], Supplied] = {}
-    for item in (*_zone(infra), *_records(infra), *_server(infra), *_bucket(infra)):
+    for item in (*_zone(infra), *_records(infra), *_server(infra), *_bucket(infra), *_client(infra)):
         known = found.get((item.namespace, item.name))
         if known is not None:
             keys = tuple(dict.fromkeys((*known.keys, *item.keys)))
@@ -97,6 +98,13 @@ def _bucket(infra: Mapping[str, Any]) -> Iterator[Supplied]:
     if settings["bucket"] and stores:
         purpose = f"backups of {' and '.join(stores)} are written to the bucket {settings['bucket']} with it"
         yield Supplied("iac", settings["secret"], BUCKET_KEYS, purpose)
+
+
+def _client(infra: Mapping[str, Any]) -> Iterator[Supplied]:
+    settings = infra["oidc"]
+    if "dashboard" in infra["components"] and settings["issuer"] and settings["client_secret"]:
+        purpose = f"the dashboard has people signed in by {settings['issuer']} with it"
+        yield Supplied("kubernetes-dashboard", settings["client_secret"], (CLIENT_SECRET_KEY,), purpose)
 
 
 def keys_of(secret: Supplied) -> tuple[str, ...] | None:

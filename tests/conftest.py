@@ -6,13 +6,14 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from stacks.project import Project, load
 from stacks.synthesis import synthesize
-from tests.support import CHARTS, ROOT, Evaluate, Refused, Render, Stack, on_the_path
+from tests.support import CHARTS, ROOT, Evaluate, Refused, Render, Stack, on_the_path, tfvars_of
 
 
 @pytest.fixture(scope="session")
@@ -74,6 +75,25 @@ def evaluate(tmp_path_factory: pytest.TempPathFactory) -> Evaluate:
 
 
 @pytest.fixture(scope="session")
+def releases(stacks: dict[str, Stack], project: Project, evaluate: Evaluate) -> list[tuple[str, str, dict[str, Any]]]:
+    """Every release of every stack: the stack, the chart's name, and its values."""
+    found = []
+    for stack_name, stack in stacks.items():
+        named = stack["resource"]["helm_release"]
+        expressions = {key: release["values"][0] for key, release in named.items()}
+        tfvars = tfvars_of(project, stack_name)
+        values = evaluate(stack, expressions, tfvars=tfvars, enable_infra=stack_name == "infra")
+        charts = evaluate(
+            stack,
+            {key: release["chart"].replace("${path.module}/../../../", "") for key, release in named.items()},
+            tfvars=tfvars,
+            enable_infra=stack_name == "infra",
+        )
+        found += [(stack_name, charts[key].removeprefix("charts/"), yaml.safe_load(values[key])) for key in named]
+    return found
+
+
+@pytest.fixture(scope="session")
 def charts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a folder for every published chart."""
     if folder := os.environ.get("CHARTS_DIR"):
@@ -94,16 +114,19 @@ def charts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def render(charts: Path) -> Render:
-    """Let Helm render a chart: `render("external-dns", values)` returns its objects by kind and name."""
+    """Let Helm render a chart: `render("external-dns", values)` returns its objects by kind and name.
+
+    `namespace` is where the release would be, `kube-system` if it is not given.
+    """
     helm = shutil.which("helm")
     if helm is None:
         pytest.skip("needs helm on the PATH")
 
-    def run(chart: str, values: Mapping[str, object]) -> dict[str, Stack]:
+    def run(chart: str, values: Mapping[str, object], namespace: str = "kube-system") -> dict[str, Stack]:
         folder = ROOT / "charts" / chart if (ROOT / "charts" / chart).is_dir() else charts / chart
         if not (folder / "templates").is_dir():
             pytest.skip(f"needs the templates of the chart {chart} in CHARTS_DIR")
-        command = [helm, "template", chart, str(folder), "--namespace=kube-system", "--values=-"]
+        command = [helm, "template", chart, str(folder), f"--namespace={namespace}", "--values=-"]
         command += ["--api-versions=helm.cattle.io/v1", "--kube-version=1.36.3"]
         text = yaml.safe_dump(dict(values))
         rendered = subprocess.run(command, input=text, capture_output=True, text=True, check=False)  # noqa: S603

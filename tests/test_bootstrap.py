@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from constructs.l1_bootstrap.k3s import K3sNode
+from constructs.oidc import OidcSettings
 from stacks import bootstrap, doctor
 from stacks.backend import KubernetesBackend, LocalBackend
 from stacks.bootstrap import Bootstrap, Stop
@@ -77,6 +78,22 @@ def test_the_first_run_makes_the_namespace_and_stops_before_a_local_state_meets_
     ]
 
 
+def test_a_namespace_is_made_for_every_secret_that_is_asked_for(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = {"iac"}
+    monkeypatch.setattr(bootstrap, "kubectl", lambda *arguments: "there" if arguments[2] in there else "")
+    secret = "dashboard-client"  # noqa: S105 (a Secret's name)
+    oidc = OidcSettings(issuer="https://sign-in.example.com", client_id="strata", client_secret=secret)
+    person = Person()
+    run(project, person, oidc=oidc)
+    assert person.called[1] == "apply ENV=infra ARGS=-target=kubernetes_namespace_v1.tenancy_kubernetes-dashboard"
+    there.add("kubernetes-dashboard")
+    person = Person()
+    run(project, person, oidc=oidc)
+    assert person.called[1] == "secrets"
+
+
 def test_a_state_cannot_lie_in_a_namespace_that_is_not_there(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bootstrap, "kubectl", lambda *_: "")
     with pytest.raises(Stop, match="for the first apply"):
@@ -129,9 +146,10 @@ def test_every_target_that_it_calls_exists(project: Project) -> None:
         assert f"\n{call.split()[0]}:" in makefile
 
 
-def test_the_namespace_is_at_the_address_that_it_is_made_by() -> None:
+def test_the_namespaces_are_at_the_addresses_that_they_are_made_by() -> None:
     addresses = Path(ROOT / "tests" / "addresses.txt").read_text(encoding="utf-8")
-    assert "kubernetes_namespace_v1.tenancy_iac\n" in addresses
+    for name in ("iac", "kubernetes-dashboard"):
+        assert f"kubernetes_namespace_v1.tenancy_{name}\n" in addresses
 
 
 def test_an_address_that_leads_nowhere_is_told() -> None:

@@ -178,6 +178,7 @@ class Lab:
             "SNAPSHOT_SCHEDULE": "0 */6 * * *",
             "SNAPSHOT_RETENTION": "12",
             "SNAPSHOT_S3_SECRET": "",
+            "API_SERVER_ARGUMENTS": "",
             "READY_TIMEOUT": "10",
             "SSH_KEY": str(self.key),
             "SSH_KNOWN_HOSTS": str(self.known_hosts),
@@ -408,6 +409,24 @@ def test_every_step_forward_is_an_upgrade(lab: Lab, installed: Installed) -> Non
         done(lab.converge(servers, version=version))
         name = version.replace("+", "-")
         assert lab.log() == ["alpha ready", f"alpha snapshot before-{name}", *install("alpha", version=version)]
+
+
+def test_the_api_servers_arguments_reach_one_server_at_a_time_and_no_agent(lab: Lab, installed: Installed) -> None:
+    servers, agents = installed(NAMES, ["delta", "epsilon"])
+    before = lab.machines["alpha"].config()
+    given = "oidc-issuer-url=https://sign-in.example.com\noidc-groups-prefix=oidc:"
+    done(lab.converge(servers, agents, api_server_arguments=given))
+    rolled = [
+        *(f"{name} ready" for name in NAMES),
+        *(line for name in NAMES for line in (f"{name} restart --no-block k3s.service", f"{name} ready")),
+    ]
+    assert lab.log() == rolled
+    items = ('"oidc-issuer-url=https://sign-in.example.com"', '"oidc-groups-prefix=oidc:"')
+    assert lab.machines["alpha"].config() == f"{before}kube-apiserver-arg:\n  - {items[0]}\n  - {items[1]}\n"
+    assert "kube-apiserver" not in lab.machines["delta"].config()
+    done(lab.converge(servers, agents))
+    assert lab.log() == rolled
+    assert lab.machines["alpha"].config() == before
 
 
 def test_a_changed_setting_is_written_and_restarts_one_server_at_a_time_without_an_installer(

@@ -145,6 +145,7 @@ def test_every_stack_has_a_deployer_without_a_token_that_its_holder_may_act_as(s
         for address, account in infra.items()
         if address.startswith("kubernetes_service_account_v1.")
     }
+    assert accounts.pop("viewer")["automount_service_account_token"] is False
     assert set(accounts) == {f"deployer-{name}" for name in stacks}
     for account in accounts.values():
         assert account["metadata"]["namespace"] == "iac"
@@ -168,8 +169,12 @@ def test_a_deployer_is_bound_in_its_own_namespaces_only_and_infras_alone_is_an_a
         if "_binding_v1." in address
         for subject in binding["subject"]
     }
+    groups = "${each.value}"
     assert bound == {
         ("cluster-admin", "deployer-infra", None),
+        ("viewer", "viewer", None),
+        ("viewer", groups, None),
+        *((f"act-as-deployer-{name}", groups, "iac") for name in stacks),
         *(
             ("environment-deployer", f"deployer-{name}", f"{room}-{name}")
             for name in environment_stacks
@@ -375,7 +380,7 @@ def test_a_tenant_that_leaves_meets_a_lock_before_it_loses_anything(
         lock = infra[f"kubernetes_config_map_v1.tenancy_environment_{name}_lock"]
         held = {address for address in infra if f"tenancy_environment_{name}_" in address}
         assert set(lock["depends_on"]) == held - {f"kubernetes_config_map_v1.tenancy_environment_{name}_lock"}
-        assert len(held) == 17
+        assert len(held) == 18
 
 
 def test_namespaces_are_deleted_while_the_policies_still_guard_them(stacks: dict[str, Stack]) -> None:

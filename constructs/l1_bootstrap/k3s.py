@@ -8,6 +8,7 @@ from pydantic import Field
 
 from constructs import Construct
 from constructs.digest import digest_of
+from constructs.oidc import OidcSettings, api_server_arguments
 from constructs.reference import expression, resolve
 from constructs.settings import Count, Cron, Form, Name, Settings, Url, list_error
 from constructs.variable import Rule
@@ -93,6 +94,7 @@ class K3s(Construct):
         servers: tuple[K3sNode, ...],
         agents: tuple[K3sNode, ...],
         settings: K3sSettings,
+        oidc: OidcSettings,
     ) -> None:
         super().__init__(scope, id_)
         asked = {
@@ -104,6 +106,7 @@ class K3s(Construct):
             "STRATA_SNAPSHOT_SCHEDULE": settings.snapshot.schedule,
             "STRATA_SNAPSHOT_RETENTION": settings.snapshot.retention,
             "STRATA_SNAPSHOT_S3_SECRET": settings.snapshot.s3_secret,
+            "STRATA_API_SERVER_ARGUMENTS": api_server_arguments(oidc),
         }
         # How the nodes are reached is no reason to go to them.
         means = {

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from cdktf import ITerraformDependable
 
 from constructs import Construct
-from constructs.network_flow import API_SERVER, TRAEFIK, Flow, NetworkFlow
+from constructs.network_flow import ANYWHERE, API_SERVER, TRAEFIK, Flow, NetworkFlow
+from constructs.oidc import CLIENT_SECRET_KEY, OidcSettings, port, where_on
+from constructs.reference import Reference, expression
 from constructs.release import Release
 from constructs.route import Addresses, Route
 from constructs.settings import Cpu, Size, Sized
@@ -32,6 +34,7 @@ class Dashboard(Construct):
         addresses: Addresses,
         priority_class: str,
         settings: DashboardSettings,
+        oidc: OidcSettings,
         depends_on: Sequence[ITerraformDependable],
     ) -> None:
         super().__init__(scope, id_)
@@ -46,6 +49,16 @@ class Dashboard(Construct):
             calls=[API_SERVER],
             depends_on=depends_on,
         )
+        sign_in = NetworkFlow(
+            self,
+            "sign-in-flow",
+            name="headlamp-sign-in",
+            namespace=namespace,
+            pods=pods,
+            calls=[Flow(ANYWHERE, ports=(port(oidc),))],
+            depends_on=depends_on,
+        )
+        sign_in.resource.add_override("count", str(expression('{} != "" ? 1 : 0', oidc.issuer)))
         release = Release(
             self,
             "release",
@@ -56,7 +69,8 @@ class Dashboard(Construct):
                 "fullnameOverride": "headlamp",
                 # The chart would bind its ServiceAccount to cluster-admin, and write an empty OIDC Secret.
                 "clusterRoleBinding": {"create": False},
-                "config": {"oidc": {"secret": {"create": False}}},
+                "config": {"oidc": {"secret": {"create": False}, **_client(oidc, addresses)}},
+                "env": _client_secret(oidc),
                 "priorityClassName": priority_class,
                 "podSecurityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
                 "securityContext": {
@@ -81,3 +95,28 @@ class Dashboard(Construct):
             addresses=addresses,
             depends_on=[release.resource],
         )
+
+
+def _client(oidc: OidcSettings, addresses: Addresses) -> dict[str, object]:
+    """Return the chart's values for the provider; all are empty, the chart's defaults, where there is none."""
+    return {
+        "issuerURL": oidc.issuer,
+        "clientID": oidc.client_id,
+        # Headlamp offers no sign-in without a scope, and asks for openid in any case.
+        "scopes": where_on(oidc, expression('coalesce(join(",", {}), "openid")', oidc.scopes)),
+        "callbackURL": where_on(
+            oidc, expression('join("", ["https://", {}, "/oidc-callback"])', addresses.host("dashboard"))
+        ),
+        "usePKCE": expression('{} != ""', oidc.issuer),
+    }
+
+
+def _client_secret(oidc: OidcSettings) -> Reference:
+    """Return the variable by which Headlamp reads the client's secret: the chart's own way is an argument."""
+    return expression(
+        '[for name in [{}] : {{ name = "HEADLAMP_CONFIG_OIDC_CLIENT_SECRET", '
+        'valueFrom = {{ secretKeyRef = {{ name = name, key = {} }} }} }} if name != "" && {} != ""]',
+        oidc.client_secret,
+        CLIENT_SECRET_KEY,
+        oidc.issuer,
+    )

@@ -26,6 +26,7 @@ from cdktf_cdktf_provider_kubernetes.role_v1 import RoleV1, RoleV1Metadata, Role
 from cdktf_cdktf_provider_kubernetes.service_account_v1 import ServiceAccountV1, ServiceAccountV1Metadata
 
 from constructs import Construct
+from constructs.reference import Reference
 
 _DEPLOYER_ROLE = "environment-deployer"
 _RBAC = "rbac.authorization.k8s.io"
@@ -95,7 +96,8 @@ class Deployer(Construct):
     """The ServiceAccount `deployer-<stack>`, and the Role `act-as-deployer-<stack>` whose holders may impersonate it.
 
     The account has no token: nobody signs in as it. `actors` are ServiceAccounts of the same namespace that may act as
-    it; an administrator binds people to the Role. What it may do is added by `grant` and `grant_everything`.
+    it, `people` is a reference to a set of groups whose members may; an administrator binds others to the Role. What it
+    may do is added by `grant` and `grant_everything`.
     """
 
     def __init__(
@@ -106,6 +108,7 @@ class Deployer(Construct):
         stack: str,
         namespace: str,
         actors: Sequence[str],
+        people: Reference,
         depends_on: Sequence[ITerraformDependable],
     ) -> None:
         super().__init__(scope, id_)
@@ -138,6 +141,18 @@ class Deployer(Construct):
                 subject=[RoleBindingV1Subject(kind="ServiceAccount", name=actor, namespace=namespace)],
                 depends_on=[act_as],
             )
+        groups = RoleBindingV1(
+            self,
+            "people",
+            metadata=RoleBindingV1Metadata(
+                name=f"people-${{substr(sha256(each.value), 0, 8)}}-act-as-{self.name}", namespace=namespace
+            ),
+            role_ref=RoleBindingV1RoleRef(api_group=_RBAC, kind="Role", name=f"act-as-{self.name}"),
+            subject=[RoleBindingV1Subject(kind="Group", name="${each.value}", api_group=_RBAC)],
+            depends_on=[act_as],
+        )
+        # A binding for each group: nothing lives in one.
+        groups.add_override("for_each", str(people))
 
     def grant(
         self, id_: str, *, namespace: str, labels: Mapping[str, str], depends_on: Sequence[ITerraformDependable]

@@ -23,6 +23,7 @@ from constructs.deletion_lock import DELETE_ANNOTATION, LOCK_NAME, PROTECTED_LAB
 from constructs.environment import ENVIRONMENT_LABEL, PRIORITY_CLASS_PREFIX, Environment
 from constructs.l2_platform.deployer import Deployer, DeployerRole
 from constructs.network_flow import DNS, TRAEFIK, Flow, NetworkFlow
+from constructs.oidc import Group, OidcSettings, members
 from constructs.reference import number, text
 from constructs.release import Release
 from constructs.route import CLUSTER_ISSUER
@@ -103,6 +104,8 @@ class TenantSettings(Settings):
     """Whether its namespaces, volumes and databases are deleted only after an annotation with their own name."""
     priority: int = Field(default=1000, ge=1, le=PLATFORM_PRIORITY - 1)
     """Whose pods stay when a node is full: higher stays longer; the platform's own is 1000000."""
+    deployers: tuple[Group, ...] = ()
+    """Groups of the sign-in (`oidc`) whose people may act as its deployer: plan and apply its stack."""
 
 
 class Namespace(Construct):
@@ -170,6 +173,7 @@ class Tenant(Construct):
         quotas: QuotaSettings,
         iac: Namespace,
         actors: Sequence[str],
+        oidc: OidcSettings,
         depends_on: Sequence[ITerraformDependable],
     ) -> None:
         super().__init__(scope, id_)
@@ -181,7 +185,13 @@ class Tenant(Construct):
             value=number(settings.priority),
         )
         deployer = Deployer(
-            self, "deployer", stack=environment.name, namespace=iac.name, actors=actors, depends_on=[iac.resource]
+            self,
+            "deployer",
+            stack=environment.name,
+            namespace=iac.name,
+            actors=actors,
+            people=members(oidc, settings.deployers),
+            depends_on=[iac.resource],
         )
         for layer, name, pod_security, quota in (
             ("data", environment.data_namespace, "restricted", quotas.data),
@@ -253,6 +263,7 @@ class Tenancy(Construct):
         tenants: dict[str, TenantSettings],
         quotas: dict[str, QuotaSettings],
         actors: Sequence[str],
+        oidc: OidcSettings,
     ) -> None:
         super().__init__(scope, id_)
         platform = PriorityClassV1(
@@ -272,6 +283,7 @@ class Tenancy(Construct):
             stack="infra",
             namespace=self.iac.name,
             actors=actors,
+            people=members(oidc, oidc.administrators),
             depends_on=[self.iac.resource],
         )
         infra.grant_everything()
@@ -310,6 +322,7 @@ class Tenancy(Construct):
                 quotas=quotas[environment.name],
                 iac=self.iac,
                 actors=actors,
+                oidc=oidc,
                 depends_on=[policies.resource],
             )
         self.ready: Sequence[ITerraformDependable] = (platform, self.iac.resource, self.dashboard.resource)

@@ -10,6 +10,7 @@
 #   STRATA_API_ADDRESS             where the kubeconfig finds the API server; empty: at the first server
 #   STRATA_TLS_SANS                more names of the API server, separated by spaces
 #   STRATA_SNAPSHOT_SCHEDULE, STRATA_SNAPSHOT_RETENTION, STRATA_SNAPSHOT_S3_SECRET
+#   STRATA_API_SERVER_ARGUMENTS    a line for each argument that kube-apiserver gets, without its dashes; may be empty
 #   STRATA_READY_TIMEOUT           seconds that a node may take to become ready
 #   STRATA_SSH_KEY, STRATA_SSH_KNOWN_HOSTS   paths; empty: what ssh itself finds
 #   STRATA_KUBECONFIG              where the kubeconfig is kept
@@ -96,7 +97,7 @@ subject_names() {
 
 # Prints a node's configuration; it does not depend on the order of the servers, nor on who was there first.
 config_of() { # node
-  local i=$1 name
+  local i=$1 name argument
   echo '# Written by Strata from envs/infra.tfvars: a change by hand is overwritten.'
   printf 'node-name: "%s"\n' "${names[i]}"
   printf 'node-label:\n  - "strata/managed=true"\n'
@@ -117,6 +118,10 @@ config_of() { # node
   printf 'etcd-snapshot-retention: %s\n' "$STRATA_SNAPSHOT_RETENTION"
   if [ -n "$STRATA_SNAPSHOT_S3_SECRET" ]; then
     printf 'etcd-s3: true\netcd-s3-config-secret: "%s"\n' "$STRATA_SNAPSHOT_S3_SECRET"
+  fi
+  if [ -n "$STRATA_API_SERVER_ARGUMENTS" ]; then
+    printf 'kube-apiserver-arg:\n'
+    while IFS= read -r argument; do printf '  - "%s"\n' "$argument"; done <<<"$STRATA_API_SERVER_ARGUMENTS"
   fi
 }
 

@@ -44,8 +44,9 @@ def unlock(kind: str, name: str, namespace: str | None = None) -> None:
 class Workspace:
     """A copy of the repository in which Terraform may work."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, kubeconfig: str = KUBECONFIG) -> None:
         self.root = root
+        self.kubeconfig = kubeconfig
         self.said = root / "said"
         copy_sources(root, "terraform")
 
@@ -80,7 +81,7 @@ class Workspace:
         variables = [f"-var-file={self.root / 'envs' / f'{tfvars}.tfvars'}"]
         variables += [f"-var=chart_mirror={mirror}"] if mirror else []
         if stack == "infra":
-            variables += [f"-var=kubeconfig={KUBECONFIG}"]
+            variables += [f"-var=kubeconfig={self.kubeconfig}"]
             variables += ["-var=enable_infra=true"] if "-var=enable_infra=false" not in given else []
         return variables
 
