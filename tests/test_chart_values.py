@@ -76,7 +76,7 @@ def test_values_keep_their_types_and_follow_the_tfvars(
 ) -> None:
     for stack, chart, values in releases:
         if chart == "cluster":
-            settings = project.environments[stack].postgres
+            settings = project.infra.database if stack == "infra" else project.environments[stack].postgres
             assert values["cluster"]["instances"] == settings.instances
             assert values["cluster"]["enablePDB"] is (settings.instances > 1)
             assert values["cluster"]["storage"] == {"size": settings.storage}

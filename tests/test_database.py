@@ -152,8 +152,10 @@ def test_vault_connects_as_one_that_may_only_call_the_functions(engine: dict[str
     )
     assert (shop["username"], shop["password"]) == ("vault", '${env "DATABASE_PASSWORD"}')
     assert shop["allowed_roles"] == ["shop"]
-    (issue,) = configuration["roles"][1]["creation_statements"]
-    assert issue == "SELECT credentials.issue('{{name}}', '{{password}}', '{{expiration}}')"
+    assert configuration["roles"][1]["creation_statements"] == [
+        "SELECT credentials.issue('{{name}}', '{{password}}', '{{expiration}}')",
+        "ALTER ROLE \"{{name}}\" SET role = 'shop'",
+    ]
 
 
 def test_the_clients_of_a_database_and_nobody_else_get_its_logins(engine: dict[str, Any]) -> None:

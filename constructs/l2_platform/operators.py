@@ -52,7 +52,7 @@ class Operators(Construct):
         depends_on: Sequence[ITerraformDependable],
     ) -> None:
         super().__init__(scope, id_)
-        self._open(namespace, databases, depends_on)
+        self._flows(namespace, databases, depends_on)
         operator = Release(
             self,
             "cloudnative-pg",
@@ -99,7 +99,7 @@ class Operators(Construct):
         )
         self.ready: Sequence[ITerraformDependable] = (ready.resource,)
 
-    def _open(self, namespace: str, databases: Sequence[str], depends_on: Sequence[ITerraformDependable]) -> None:
+    def _flows(self, namespace: str, databases: Sequence[str], depends_on: Sequence[ITerraformDependable]) -> None:
         operator, plugin = ({"app.kubernetes.io/name": name} for name in ("cloudnative-pg", "plugin-barman-cloud"))
         instances = Peer(pods={"cnpg.io/podRole": "instance"}, namespaces=[namespace, *databases])
         NetworkFlow(
