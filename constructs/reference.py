@@ -67,17 +67,20 @@ class ReferenceMapping(Mapping[str, Any]):
     """A map whose keys are known at plan time only; an entry that is missing there has its model's defaults."""
 
     def __init__(self, expression: str, model: type[Settings]) -> None:
-        self._expression = expression
+        self.expression = expression
         self._model = model
 
+    def __str__(self) -> str:
+        return f"${{{self.expression}}}"
+
     def __getitem__(self, key: str) -> Any:  # noqa: ANN401 (an entry of the map's own model)
-        return view(self._model, f'{self._expression}["{key}"]', with_defaults=True)
+        return view(self._model, f'{self.expression}["{key}"]', with_defaults=True)
 
     def __iter__(self) -> Iterator[str]:
-        _refuse(self._expression)
+        _refuse(self.expression)
 
     def __len__(self) -> int:  # noqa: PLE0303 (it has no length: it refuses)
-        _refuse(self._expression)
+        _refuse(self.expression)
 
 
 def view(model: type[Model], path: str, *, with_defaults: bool = False) -> Model:
@@ -101,7 +104,7 @@ def view(model: type[Model], path: str, *, with_defaults: bool = False) -> Model
 
 def bare(value: object) -> str:
     """Return `value` as it stands inside a Terraform expression: a reference bare, anything else as a literal."""
-    return value.expression if isinstance(value, Reference) else literal(value)
+    return value.expression if isinstance(value, Reference | ReferenceMapping) else literal(value)
 
 
 def expression(template: str, *values: object) -> Reference:
@@ -149,7 +152,7 @@ def escape(text: str) -> str:
 def resolve(value: object) -> Any:  # noqa: ANN401 (the shape of chart values is the chart's)
     """Return nested dicts and lists with each reference in them as its template, for cdktf to write."""
     match value:
-        case Reference():
+        case Reference() | ReferenceMapping():
             return str(value)
         case Mapping():
             return {key: resolve(item) for key, item in value.items()}

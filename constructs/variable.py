@@ -11,6 +11,7 @@ from pydantic_core import PydanticUndefined
 
 from constructs.reference import Reference, bare, literal, mebibytes, resolve
 from constructs.settings import (
+    Apart,
     AtLeast,
     Count,
     Form,
@@ -116,16 +117,25 @@ def _constraint_rule(constraint: object, value: str, key: str) -> Iterator[Rule]
                 f"length(distinct([for item in {value} : item.{attribute}])) == length({value})",
                 constraint.remedy(),
             )
-        case Ge(ge=least):
-            yield Rule(key, f"{value} >= {least}", f"give at least {least}")
-        case Le(le=most):
-            yield Rule(key, f"{value} <= {most}", f"give at most {most}")
-        case MinLen(min_length=least):
-            yield Rule(key, f"length({value}) >= {least}", f"give at least {least} characters")
-        case MaxLen(max_length=most):
-            yield Rule(key, f"length({value}) <= {most}", f"give at most {most} characters")
+        case Apart():
+            apart = f'alltrue([for other in keys({value}) : !startswith(name, format("%s-", other))])'
+            yield Rule(key, f"alltrue([for name in keys({value}) : {apart}])", constraint.remedy())
         case _:
-            message = f"{key}: no Terraform rule for the constraint {constraint!r}"
+            yield _limit_rule(constraint, value, key)
+
+
+def _limit_rule(limit: object, value: str, key: str) -> Rule:
+    match limit:
+        case Ge(ge=least):
+            return Rule(key, f"{value} >= {least}", f"give at least {least}")
+        case Le(le=most):
+            return Rule(key, f"{value} <= {most}", f"give at most {most}")
+        case MinLen(min_length=least):
+            return Rule(key, f"length({value}) >= {least}", f"give at least {least} characters")
+        case MaxLen(max_length=most):
+            return Rule(key, f"length({value}) <= {most}", f"give at most {most} characters")
+        case _:
+            message = f"{key}: no Terraform rule for the constraint {limit!r}"
             raise TypeError(message)
 
 

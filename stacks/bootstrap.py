@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from stacks import doctor
 from stacks.cluster import ClusterError, kubectl
 from stacks.project import Project, ProjectError, load
-from stacks.supplied import SERVER_KEYS
+from stacks.supplied import SERVER_KEYS, supplied
 
 _ROOT = Path(__file__).resolve().parent.parent
 _EVENTS = {
@@ -85,14 +85,20 @@ class Bootstrap:
         self._must("nodes", words="mend what the script said of the machines")
 
     def house(self) -> None:
-        """Make the namespace iac, in which Secrets are to lie."""
-        if kubectl("get", "namespace", "iac", "--ignore-not-found", "--output=name"):
-            self.say("It is there.")
+        """Make the namespaces in which Secrets are to lie."""
+        wanted = {"iac", *(secret.namespace for secret in supplied(self.infra))} - {"kube-system"}
+        missing = [
+            name
+            for name in sorted(wanted)
+            if not kubectl("get", "namespace", name, "--ignore-not-found", "--output=name")
+        ]
+        if not missing:
+            self.say("They are there.")
             return
-        if self.backend == "kubernetes":
+        if self.backend == "kubernetes" and "iac" in missing:
             words = "with it infra's state lies in iac, which is not there yet"
             stop(f'set context.backend of cdktf.json to {{ "type": "local" }} for the first apply: {words}')
-        self._apply("-target=kubernetes_namespace_v1.tenancy_iac")
+        self._apply(*(f"-target=kubernetes_namespace_v1.tenancy_{name}" for name in missing))
 
     def secrets(self) -> None:
         """Ask for the tokens that no file may hold."""

@@ -14,6 +14,7 @@ from constructs.l1_bootstrap.certificates import Certificates, CertificatesSetti
 from constructs.l1_bootstrap.dns import Dns, DnsSettings
 from constructs.l1_bootstrap.k3s import QUORUM, K3s, K3sNode, K3sSettings, agent_rules, refuse_agents
 from constructs.l2_platform.dashboard import Dashboard, DashboardSettings
+from constructs.l2_platform.kubero import Kubero, KuberoSettings, pipeline_domains, pipeline_rules
 from constructs.l2_platform.operators import Operators, OperatorsSettings
 from constructs.l2_platform.tenancy import PLATFORM_PRIORITY_CLASS, QuotaSettings, Tenancy, TenantSettings
 from constructs.reference import literal
@@ -28,7 +29,7 @@ class InfraSettings(StackSettings):
 
     env_prefix: Literal[""]
     """Empty: the platform's host names are its own, `dashboard.<base_domain>`."""
-    components: tuple[Literal["atlantis", "certificates", "dashboard", "dns", "operators"], ...]
+    components: tuple[Literal["atlantis", "certificates", "dashboard", "dns", "kubero", "operators"], ...]
     """Which systems the stack has. A change needs `make synth`: it decides what is in the stack."""
     k3s_servers: Annotated[tuple[K3sNode, ...], QUORUM, Unique("name"), Unique("host")] = ()
     """Machines that become the cluster's servers, by `make nodes`; none: the cluster of `KUBECONFIG` is used."""
@@ -46,6 +47,8 @@ class InfraSettings(StackSettings):
     """The Kubernetes dashboard."""
     dns: DnsSettings = DnsSettings()
     """Records of all routes' host names."""
+    kubero: KuberoSettings = KuberoSettings()
+    """Kubero, and the namespaces of its pipelines."""
     operators: OperatorsSettings = OperatorsSettings()
     """The operators that environments need."""
     quotas: dict[Name, QuotaSettings] = Field(default_factory=dict)
@@ -83,6 +86,7 @@ class InfraStack(Stack[InfraSettings]):
             backend=backend,
             pins=[
                 *agent_rules(),
+                *pipeline_rules([item.host_prefix for item in environments if item.host_prefix]),
                 *(
                     Rule(
                         key,
@@ -101,6 +105,11 @@ class InfraStack(Stack[InfraSettings]):
             environments=environments,
             tenants=variables.tenants,
             quotas=variables.quotas,
+            pipelines=(
+                pipeline_domains(variables.kubero.namespaces, variables.base_domain)
+                if "kubero" in file.components
+                else {}
+            ),
             actors=["atlantis"] if "atlantis" in file.components else [],
         )
         if "atlantis" in file.components:
@@ -151,5 +160,15 @@ class InfraStack(Stack[InfraSettings]):
                 priority_class=PLATFORM_PRIORITY_CLASS,
                 settings=variables.dashboard,
                 depends_on=tenancy.ready,
+            )
+        if "kubero" in file.components:
+            Kubero(
+                self,
+                "kubero",
+                namespace=tenancy.kubero.name,
+                addresses=self.addresses,
+                priority_class=PLATFORM_PRIORITY_CLASS,
+                settings=variables.kubero,
+                depends_on=[*tenancy.ready, tenancy.kubero.resource],
             )
         DeletionLock(self, "lock", name="stack", namespace=tenancy.iac.name, holds=self)

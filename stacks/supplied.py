@@ -23,6 +23,14 @@ _ZONE_KEYS = {
     "google": ("key.json",),
     "rfc2136": ("tsig-secret",),
 }
+# The keys by which Kubero reads a Git server: a token, and where it is, if that is not said by its name.
+_GIT_KEYS = {
+    "github": ("GITHUB_PERSONAL_ACCESS_TOKEN",),
+    "gitea": ("GITEA_PERSONAL_ACCESS_TOKEN", "GITEA_BASEURL"),
+    "gitlab": ("GITLAB_PERSONAL_ACCESS_TOKEN", "GITLAB_BASEURL"),
+    "gogs": ("GOGS_PERSONAL_ACCESS_TOKEN", "GOGS_BASEURL"),
+    "bitbucket": ("BITBUCKET_USERNAME", "BITBUCKET_APP_PASSWORD"),
+}
 # The keys of Atlantis' Secret for each kind of server: the token, and the webhook's secret.
 SERVER_KEYS = {
     "github": ("github_token", "github_secret"),
@@ -50,7 +58,7 @@ class Supplied:
 def supplied(infra: Mapping[str, Any]) -> list[Supplied]:
     """Return the Secrets that envs/infra.tfvars names, each once."""
     found: dict[tuple[str, str], Supplied] = {}
-    for item in (*_zone(infra), *_records(infra), *_server(infra)):
+    for item in (*_zone(infra), *_records(infra), *_server(infra), *_repositories(infra)):
         known = found.get((item.namespace, item.name))
         if known is not None:
             keys = tuple(dict.fromkeys((*known.keys, *item.keys)))
@@ -86,6 +94,13 @@ def _server(infra: Mapping[str, Any]) -> Iterator[Supplied]:
     keys = SERVER_KEYS[settings["vcs"]]
     purpose = f"Atlantis signs in to {settings['repository'].split('/')[0]} with it"
     yield Supplied("iac", settings["credentials_secret"], keys, purpose, drawn=keys[1:])
+
+
+def _repositories(infra: Mapping[str, Any]) -> Iterator[Supplied]:
+    settings = infra["kubero"]
+    if "kubero" in infra["components"] and settings["git_provider"] != "none":
+        purpose = f"Kubero connects repositories of {settings['git_provider']} with it"
+        yield Supplied("kubero", settings["git_secret"], _GIT_KEYS[settings["git_provider"]], purpose)
 
 
 def keys_of(secret: Supplied) -> tuple[str, ...] | None:
