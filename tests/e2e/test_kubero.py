@@ -357,7 +357,7 @@ def test_the_second_lock_holds_where_rights_were_given_by_accident() -> None:
         for arguments in (
             ("label", "namespace", SHOP, "a=b"),
             ("delete", "configmaps", "--all", "--namespace=data-prod"),
-            ("delete", "validatingadmissionpolicies", "strata-kubero-boundary"),
+            ("delete", "clusterroles", "environment-deployer"),
         ):
             assert BOUND in Escape("", "", arguments=arguments, namespace="", who=who).attempt()
 
