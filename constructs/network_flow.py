@@ -35,7 +35,7 @@ class Peer:
 
 @dataclass(frozen=True)
 class Flow:
-    """A peer and the ports that are open between it and the system's pods."""
+    """A peer and the ports that are open between it and the system's pods; a `range` of ports is one rule."""
 
     peer: Peer
     ports: Sequence[int | Reference]
@@ -50,6 +50,8 @@ def pods_of(namespaces: Sequence[str], clients: Sequence[str] | Reference) -> Pe
 ANYWHERE = Peer(addresses=("0.0.0.0/0", "::/0"))
 TRAEFIK = Peer(pods={"app.kubernetes.io/name": "traefik"}, namespaces=("kube-system",))
 DNS = Peer(pods={"k8s-app": "kube-dns"}, namespaces=("kube-system",))
+
+ANY_PORT = range(1, 65536)
 
 # K3s serves the API on its nodes, which no selector can name; policies see the node's port, not the Service's 443.
 API_SERVER = Flow(ANYWHERE, ports=(6443,))
@@ -119,6 +121,9 @@ class _Direction:
         return [self.peer(namespace_selector=self.namespace_selector(match_expressions=[named]), pod_selector=pods)]
 
     def ports(self, flow: Flow) -> list[Any]:
+        if isinstance(flow.ports, range):
+            first, last = flow.ports[0], flow.ports[-1]
+            return [self.port(port=str(first), end_port=last, protocol=flow.protocol)]
         return [self.port(port=str(port), protocol=flow.protocol) for port in flow.ports]
 
 

@@ -70,6 +70,9 @@ class ReferenceMapping(Mapping[str, Any]):
         self.expression = expression
         self._model = model
 
+    def __str__(self) -> str:
+        return f"${{{self.expression}}}"
+
     def __getitem__(self, key: str) -> Any:  # noqa: ANN401 (an entry of the map's own model)
         return view(self._model, f'{self.expression}["{key}"]', with_defaults=True)
 
@@ -149,7 +152,7 @@ def escape(text: str) -> str:
 def resolve(value: object) -> Any:  # noqa: ANN401 (the shape of chart values is the chart's)
     """Return nested dicts and lists with each reference in them as its template, for cdktf to write."""
     match value:
-        case Reference():
+        case Reference() | ReferenceMapping():
             return str(value)
         case Mapping():
             return {key: resolve(item) for key, item in value.items()}

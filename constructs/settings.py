@@ -1,9 +1,11 @@
 """Settings: the models that a tfvars file must satisfy, and the forms that their values may have."""
 
+import itertools
 import operator
 import re
 import typing
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Generic, Self, TypeGuard, TypeVar
 
@@ -190,6 +192,29 @@ class Unique(Constraint[tuple[Any, ...]]):
 
     def _error(self, value: tuple[Any, ...]) -> Exception:
         return list_error(f'found the {self.attribute} "{self._twice(value)}" twice; {self.remedy()}')
+
+
+@dataclass(frozen=True)
+class Apart(Constraint[Mapping[str, Any]]):
+    """Names of a map of which none begins with another and a dash, and why."""
+
+    words: str
+
+    def holds(self, value: Mapping[str, Any]) -> bool:
+        """Tell whether no name begins with another."""
+        return self._pair(value) is None
+
+    def remedy(self) -> str:
+        """Return what tells a person to give other names."""
+        return f"give names of which none begins with another and a dash: {self.words}"
+
+    def _pair(self, value: Mapping[str, Any]) -> tuple[str, str] | None:
+        pairs = itertools.permutations(sorted(value), 2)
+        return next(((name, other) for name, other in pairs if name.startswith(f"{other}-")), None)
+
+    def _error(self, value: Mapping[str, Any]) -> Exception:
+        name, other = self._pair(value) or ("", "")
+        return list_error(f'found "{name}" beside "{other}"; {self.remedy()}')
 
 
 def list_error(words: str) -> PydanticCustomError:

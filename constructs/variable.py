@@ -11,6 +11,7 @@ from pydantic_core import PydanticUndefined
 
 from constructs.reference import Reference, bare, literal, mebibytes, resolve
 from constructs.settings import (
+    Apart,
     AtLeast,
     Count,
     Form,
@@ -119,6 +120,9 @@ def _constraint_rule(constraint: object, value: str, key: str) -> Iterator[Rule]
                 f"length(distinct([for item in {value} : item.{attribute}])) == length({value})",
                 constraint.remedy(),
             )
+        case Apart():
+            apart = f'alltrue([for other in keys({value}) : !startswith(name, format("%s-", other))])'
+            yield Rule(key, f"alltrue([for name in keys({value}) : {apart}])", constraint.remedy())
         case _:
             yield from _limit_rule(constraint, value, key)
 

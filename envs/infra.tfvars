@@ -4,7 +4,7 @@
 environment = "infra"
 env_prefix  = ""
 base_domain = "example.com"
-components  = ["atlantis", "certificates", "dashboard", "database", "dns", "operators"]
+components  = ["atlantis", "certificates", "dashboard", "database", "dns", "kubero", "operators"]
 
 atlantis = {
   repository = "github.com/example/platform"
@@ -13,6 +13,11 @@ atlantis = {
 # Give an address, and certificates come from Let's Encrypt instead of being self-signed.
 certificates = {
   email = ""
+}
+
+# Where Kubero's pipelines may deploy, <pipeline>-<phase>: { shop-production = { domains = ["shop.example.org"] } }
+kubero = {
+  namespaces = {}
 }
 
 quotas = {

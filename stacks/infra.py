@@ -16,6 +16,7 @@ from constructs.l1_bootstrap.dns import Dns, DnsSettings
 from constructs.l1_bootstrap.k3s import QUORUM, K3s, K3sNode, K3sSettings, agent_rules, refuse_agents
 from constructs.l2_platform.dashboard import Dashboard, DashboardSettings
 from constructs.l2_platform.database import Database, DatabaseSettings
+from constructs.l2_platform.kubero import Kubero, KuberoSettings, pipeline_domains, pipeline_rules
 from constructs.l2_platform.operators import Operators, OperatorsSettings
 from constructs.l2_platform.tenancy import PLATFORM_PRIORITY_CLASS, QuotaSettings, Tenancy, TenantSettings
 from constructs.l2_platform.viewer import Viewer
@@ -32,7 +33,7 @@ class InfraSettings(StackSettings):
 
     env_prefix: Literal[""]
     """Empty: the platform's host names are its own, `dashboard.<base_domain>`."""
-    components: tuple[Literal["atlantis", "certificates", "dashboard", "database", "dns", "operators"], ...]
+    components: tuple[Literal["atlantis", "certificates", "dashboard", "database", "dns", "kubero", "operators"], ...]
     """Which systems the stack has. A change needs `make synth`: it decides what is in the stack."""
     k3s_servers: Annotated[tuple[K3sNode, ...], QUORUM, Unique("name"), Unique("host")] = ()
     """Machines that become the cluster's servers, by `make nodes`; none: the cluster of `KUBECONFIG` is used."""
@@ -52,6 +53,8 @@ class InfraSettings(StackSettings):
     """The platform database."""
     dns: DnsSettings = DnsSettings()
     """Records of all routes' host names."""
+    kubero: KuberoSettings = KuberoSettings()
+    """Kubero, and the namespaces of its pipelines."""
     oidc: OidcSettings = OidcSettings()
     """By which provider people sign in to the API server and the dashboard."""
     operators: OperatorsSettings = OperatorsSettings()
@@ -91,6 +94,7 @@ class InfraStack(Stack[InfraSettings]):
             backend=backend,
             pins=[
                 *agent_rules(),
+                *pipeline_rules([item.host_prefix for item in environments if item.host_prefix]),
                 *(
                     Rule(
                         key,
@@ -116,6 +120,11 @@ class InfraStack(Stack[InfraSettings]):
             environments=environments,
             tenants=variables.tenants,
             quotas=variables.quotas,
+            pipelines=(
+                pipeline_domains(variables.kubero.namespaces, variables.base_domain)
+                if "kubero" in file.components
+                else {}
+            ),
             actors=["atlantis"] if "atlantis" in file.components else [],
             oidc=variables.oidc,
         )
@@ -188,5 +197,15 @@ class InfraStack(Stack[InfraSettings]):
                 settings=variables.dashboard,
                 oidc=variables.oidc,
                 depends_on=tenancy.ready,
+            )
+        if "kubero" in file.components:
+            Kubero(
+                self,
+                "kubero",
+                namespace=tenancy.kubero.name,
+                addresses=self.addresses,
+                priority_class=PLATFORM_PRIORITY_CLASS,
+                settings=variables.kubero,
+                depends_on=[*tenancy.ready, tenancy.kubero.resource],
             )
         DeletionLock(self, "lock", name="stack", namespace=tenancy.iac.name, holds=self)

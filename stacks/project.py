@@ -9,6 +9,7 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
+from constructs.l2_platform.kubero import refused_pipelines
 from stacks import tfvars
 from stacks.backend import Backend
 from stacks.environment import EnvironmentSettings
@@ -160,6 +161,9 @@ def _contradictions(project: Project) -> Iterator[str]:
             if needed is not None and needed not in project.infra.components:
                 remedy = f"{component} needs {needed}; add it to components of envs/{INFRA}.tfvars"
                 yield f"envs/{name}.tfvars: components: {remedy}"
+    prefixes = sorted(settings.env_prefix for settings in environments.values() if settings.env_prefix)
+    for key, remedy in refused_pipelines(project.infra.kubero.namespaces, project.infra.base_domain, prefixes):
+        yield f"envs/{INFRA}.tfvars: {key}: {remedy}"
     yield from _clashing_names(environments)
     yield from _clashing_prefixes(environments)
     for name in project.cdktf.context.promotion:

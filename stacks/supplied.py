@@ -27,6 +27,14 @@ _ZONE_KEYS = {
 }
 # The components that are saved to the bucket of `backups`.
 STORES = ("database", "vault")
+# The keys by which Kubero reads a Git server: a token, and where it is, if that is not said by its name.
+_GIT_KEYS = {
+    "github": ("GITHUB_PERSONAL_ACCESS_TOKEN",),
+    "gitea": ("GITEA_PERSONAL_ACCESS_TOKEN", "GITEA_BASEURL"),
+    "gitlab": ("GITLAB_PERSONAL_ACCESS_TOKEN", "GITLAB_BASEURL"),
+    "gogs": ("GOGS_PERSONAL_ACCESS_TOKEN", "GOGS_BASEURL"),
+    "bitbucket": ("BITBUCKET_USERNAME", "BITBUCKET_APP_PASSWORD"),
+}
 # The keys of Atlantis' Secret for each kind of server: the token, and the webhook's secret.
 SERVER_KEYS = {
     "github": ("github_token", "github_secret"),
@@ -54,7 +62,14 @@ class Supplied:
 def supplied(infra: Mapping[str, Any]) -> list[Supplied]:
     """Return the Secrets that envs/infra.tfvars names, each once."""
     found: dict[tuple[str, str], Supplied] = {}
-    for item in (*_zone(infra), *_records(infra), *_server(infra), *_bucket(infra), *_client(infra)):
+    for item in (
+        *_zone(infra),
+        *_records(infra),
+        *_server(infra),
+        *_bucket(infra),
+        *_client(infra),
+        *_repositories(infra),
+    ):
         known = found.get((item.namespace, item.name))
         if known is not None:
             keys = tuple(dict.fromkeys((*known.keys, *item.keys)))
@@ -105,6 +120,13 @@ def _client(infra: Mapping[str, Any]) -> Iterator[Supplied]:
     if "dashboard" in infra["components"] and settings["issuer"] and settings["client_secret"]:
         purpose = f"the dashboard has people signed in by {settings['issuer']} with it"
         yield Supplied("kubernetes-dashboard", settings["client_secret"], (CLIENT_SECRET_KEY,), purpose)
+
+
+def _repositories(infra: Mapping[str, Any]) -> Iterator[Supplied]:
+    settings = infra["kubero"]
+    if "kubero" in infra["components"] and settings["git_provider"] != "none":
+        purpose = f"Kubero connects repositories of {settings['git_provider']} with it"
+        yield Supplied("kubero", settings["git_secret"], _GIT_KEYS[settings["git_provider"]], purpose)
 
 
 def keys_of(secret: Supplied) -> tuple[str, ...] | None:

@@ -94,6 +94,17 @@ def test_a_namespace_is_made_for_every_secret_that_is_asked_for(
     assert person.called[1] == "secrets"
 
 
+def test_a_token_of_kuberos_finds_its_namespace_made(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bootstrap, "kubectl", lambda *asked: "" if "kubero" in asked else "namespace/iac")
+    person = Person()
+    run(project, person, kubero=project.infra.kubero.model_copy(update={"git_provider": "github"}))
+    assert person.called[:3] == [
+        "doctor",
+        "apply ENV=infra ARGS=-target=kubernetes_namespace_v1.tenancy_kubero",
+        "secrets",
+    ]
+
+
 def test_a_state_cannot_lie_in_a_namespace_that_is_not_there(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bootstrap, "kubectl", lambda *_: "")
     with pytest.raises(Stop, match="for the first apply"):

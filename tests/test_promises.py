@@ -209,6 +209,16 @@ def test_the_policies_know_every_environment_and_every_host_of_the_platform(
     assert hosts <= set(values["platformHosts"])
 
 
+def test_the_policies_keep_the_host_names_of_prod_from_pipelines(
+    stacks: dict[str, Stack], environment_stacks: dict[str, Stack]
+) -> None:
+    taken = stacks["infra"]["locals"]["tenancy_policies_values"]["environmentHosts"]
+    for stack in environment_stacks.values():
+        for address, ingress in resources(stack).items():
+            if address.startswith("kubernetes_ingress_v1."):
+                assert ingress["metadata"]["name"] in taken, address
+
+
 # 4. No secret.
 
 
@@ -366,6 +376,8 @@ def test_what_all_environments_stand_on_is_protected(
     }
     assert protected.pop("iac") == "true"
     assert protected.pop("kubernetes-dashboard") == "false"
+    assert protected.pop("kubero") == "true"
+    assert protected.pop("${each.key}") == "true", "the namespaces of pipelines"
     for name in environment_stacks:
         for room in ("data", "monitoring"):
             assert protected.pop(f"{room}-{name}") == f'${{try(var.tenants["{name}"].protected, true)}}'

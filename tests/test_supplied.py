@@ -60,6 +60,15 @@ def test_every_kind_of_server_has_its_keys_and_its_webhooks_secret_is_drawn(serv
     assert token == ("key.pem" if server == "github-app" else f"{server}_token")
 
 
+@pytest.mark.parametrize("server", ["github", "gitea", "gitlab", "gogs", "bitbucket"])
+def test_kubero_is_given_a_token_only_of_the_git_server_that_is_named(server: str, infra: dict[str, Any]) -> None:
+    changed = {**infra, "components": ("kubero",)}
+    assert supplied(changed) == []
+    (secret,) = supplied({**changed, "kubero": {**infra["kubero"], "git_provider": server}})
+    assert (secret.namespace, secret.name) == ("kubero", "kubero-git")
+    assert all(key.startswith(f"{server.upper()}_") for key in secret.keys)
+
+
 @pytest.mark.parametrize("provider", ["akamai", "aws", "azure", "cloudflare", "google", "rfc2136"])
 def test_every_provider_of_a_zone_has_its_keys(provider: str, infra: dict[str, Any]) -> None:
     dns01 = {**infra["certificates"]["dns01"], "provider": provider}

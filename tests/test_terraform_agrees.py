@@ -38,6 +38,7 @@ from tests.support import Evaluate, Refused, Stack
 
 TempPaths = pytest.TempPathFactory
 ODD = "${a} %{b} $${c} %%{d} $$ %% $ % { } \\ \" ' # // /* */ <<E , = : \n\t~ \\n \\u0041 ${ %{ }"
+PIPELINES = ["shop-production", "shop-staging", "a-b-c"]
 # Printable ASCII, with more of what means something in HCL.
 ODD_TEXT = st.text(st.one_of(st.characters(min_codepoint=0x20, max_codepoint=0x7E), st.sampled_from('$%{}"\\\n\t')))
 
@@ -172,7 +173,10 @@ def _of_type(annotation: Any, metadata: tuple[Any, ...], names: tuple[str, ...])
         allowed = TypeAdapter(Annotated[(annotation, *constraints)] if constraints else annotation)
         return lists.filter(lambda values: _is_valid(allowed, values)) if constraints else lists
     if typing.get_origin(annotation) is dict:
-        return st.dictionaries(st.sampled_from(names), _of_type(typing.get_args(annotation)[1], (), names), max_size=3)
+        key, item = typing.get_args(annotation)
+        # A map is keyed by names of environments, or by what none of them can be.
+        keys = [name for name in names if _is_valid(TypeAdapter(key), name)] or PIPELINES
+        return st.dictionaries(st.sampled_from(keys), _of_type(item, (), names), max_size=3)
     if annotation is bool:
         return st.booleans()
     if annotation is int:

@@ -1,6 +1,7 @@
 """Tenancy: the namespaces of every environment, and the rules that hold in them; the infra stack's alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from cdktf import ITerraformDependable
 from cdktf_cdktf_provider_kubernetes.limit_range_v1 import (
@@ -33,6 +34,13 @@ PLATFORM_PRIORITY = 1_000_000
 PLATFORM_PRIORITY_CLASS = "platform"
 # The first labels of the platform's own host names, which no environment may answer for.
 PLATFORM_HOSTS = ("atlantis", "dashboard", "kubero", "vault")
+# The first labels of the host names of an environment that has no prefix.
+ENVIRONMENT_HOSTS = ("posthog", "signoz")
+# On the namespace of a pipeline of Kubero's.
+PIPELINE_LABEL = "strata/pipeline"
+KUBERO = "kubero"
+# What Kubero's server and operator act as.
+KUBERO_OPERATOR = "kubero-operator"
 
 # On an object in an environment's namespace that the platform alone may change.
 _PLATFORM_LABEL = "strata/platform"
@@ -44,6 +52,8 @@ _CONTROLLERS = (
     "system:serviceaccount:kube-system:namespace-controller",
     "system:serviceaccount:kube-system:statefulset-controller",
     "system:serviceaccount:iac:cloudnative-pg",
+    # Whoever deletes an application in Kubero means its volumes too; it has no rights beyond its pipelines.
+    f"system:serviceaccount:{KUBERO}:{KUBERO_OPERATOR}",
 )
 # Who empties a deleted namespace, and who counts against its quota.
 _KEEPERS = (
@@ -59,6 +69,8 @@ _INGRESS_ANNOTATIONS = {
     "traefik.ingress.kubernetes.io/router.entrypoints": ["web", "web,websecure", "websecure"],
     "traefik.ingress.kubernetes.io/router.tls": ["true"],
 }
+# Kubero's server writes the second beside the first, which counts.
+_PIPELINE_ANNOTATIONS = {**_INGRESS_ANNOTATIONS, "kubernetes.io/tls-acme": ["true"]}
 _SERVICE_ANNOTATIONS = ("traefik.ingress.kubernetes.io/service.serversscheme",)
 
 
@@ -123,10 +135,15 @@ class Namespace(Construct):
         pod_security: str,
         protected: object,
         environment: str | None = None,
+        labels: Mapping[str, str] | None = None,
         depends_on: Sequence[ITerraformDependable] = (),
     ) -> None:
         super().__init__(scope, id_)
-        labels = {"pod-security.kubernetes.io/enforce": pod_security, PROTECTED_LABEL: text(protected)}
+        labels = {
+            "pod-security.kubernetes.io/enforce": pod_security,
+            PROTECTED_LABEL: text(protected),
+            **(labels or {}),
+        }
         self.owned: dict[str, str] = {}
         if environment is not None:
             labels[ENVIRONMENT_LABEL] = environment
@@ -158,6 +175,62 @@ class Namespace(Construct):
             labels=self.owned or None,
             depends_on=[self.resource],
         )
+
+
+class Quota(Protocol):
+    """What all pods of a namespace may ask for together."""
+
+    @property
+    def cpu(self) -> str:
+        """Requested CPU cores."""
+
+    @property
+    def memory(self) -> str:
+        """Memory, requested and at most."""
+
+    @property
+    def storage(self) -> str:
+        """Storage of all volumes."""
+
+    @property
+    def pods(self) -> int:
+        """Number of pods."""
+
+
+def limit(scope: Construct, id_: str, *, namespace: Namespace, quota: Quota, labels: Mapping[str, str]) -> None:
+    """Bound what all pods of a namespace may ask for, and stand in for pods that ask for nothing."""
+    ResourceQuotaV1(
+        scope,
+        f"{id_}-quota",
+        metadata=ResourceQuotaV1Metadata(name="environment", namespace=namespace.name, labels=dict(labels) or None),
+        # No limits.cpu: a limit on CPU only throttles.
+        spec=ResourceQuotaV1Spec(
+            hard={
+                "requests.cpu": text(quota.cpu),
+                "requests.memory": text(quota.memory),
+                "limits.memory": text(quota.memory),
+                "requests.storage": text(quota.storage),
+                "pods": text(quota.pods),
+            }
+        ),
+        depends_on=[namespace.resource],
+    )
+    # A quota refuses pods that ask for nothing: these stand in for what a chart leaves out.
+    LimitRangeV1(
+        scope,
+        f"{id_}-defaults",
+        metadata=LimitRangeV1Metadata(name="defaults", namespace=namespace.name, labels=dict(labels) or None),
+        spec=LimitRangeV1Spec(
+            limit=[
+                LimitRangeV1SpecLimit(
+                    type="Container",
+                    default_request={"cpu": "25m", "memory": "64Mi"},
+                    default={"memory": "256Mi"},
+                )
+            ]
+        ),
+        depends_on=[namespace.resource],
+    )
 
 
 class Tenant(Construct):
@@ -206,52 +279,19 @@ class Tenant(Construct):
                 environment=environment.name,
                 depends_on=depends_on,
             )
-            self._limit(layer, namespace, quota)
+            limit(self, layer, namespace=namespace, quota=quota, labels=namespace.owned)
             deployer.grant(layer, namespace=name, labels=_PLATFORM_LABELS, depends_on=[namespace.resource])
         # Without it a leaving environment would lose its quotas and network rules before its namespaces are refused.
         DeletionLock(
             self, "lock", name="tenant", namespace=environment.data_namespace, holds=self, labels=_PLATFORM_LABELS
         )
 
-    def _limit(self, layer: str, namespace: Namespace, quota: DataQuota | MonitoringQuota) -> None:
-        ResourceQuotaV1(
-            self,
-            f"{layer}-quota",
-            metadata=ResourceQuotaV1Metadata(name="environment", namespace=namespace.name, labels=_PLATFORM_LABELS),
-            # No limits.cpu: a limit on CPU only throttles.
-            spec=ResourceQuotaV1Spec(
-                hard={
-                    "requests.cpu": text(quota.cpu),
-                    "requests.memory": text(quota.memory),
-                    "limits.memory": text(quota.memory),
-                    "requests.storage": text(quota.storage),
-                    "pods": text(quota.pods),
-                }
-            ),
-            depends_on=[namespace.resource],
-        )
-        # A quota refuses pods that ask for nothing: these stand in for what a chart leaves out.
-        LimitRangeV1(
-            self,
-            f"{layer}-defaults",
-            metadata=LimitRangeV1Metadata(name="defaults", namespace=namespace.name, labels=_PLATFORM_LABELS),
-            spec=LimitRangeV1Spec(
-                limit=[
-                    LimitRangeV1SpecLimit(
-                        type="Container",
-                        default_request={"cpu": "25m", "memory": "64Mi"},
-                        default={"memory": "256Mi"},
-                    )
-                ]
-            ),
-            depends_on=[namespace.resource],
-        )
-
 
 class Tenancy(Construct):
     """The platform's own namespaces, the admission policies, the deployers, and a `Tenant` for every environment.
 
-    `actors` are the ServiceAccounts of `iac` that may act as every deployer.
+    `pipelines` are the namespaces of Kubero's pipelines, each with the domains that it may answer for. `actors` are the
+    ServiceAccounts of `iac` that may act as every deployer.
     """
 
     def __init__(
@@ -262,6 +302,7 @@ class Tenancy(Construct):
         environments: Sequence[Environment],
         tenants: dict[str, TenantSettings],
         quotas: dict[str, QuotaSettings],
+        pipelines: object,
         actors: Sequence[str],
         oidc: OidcSettings,
     ) -> None:
@@ -297,12 +338,17 @@ class Tenancy(Construct):
             values={
                 "environments": [{"name": item.name, "hostPrefix": item.host_prefix} for item in environments],
                 "platformHosts": PLATFORM_HOSTS,
+                "environmentHosts": ENVIRONMENT_HOSTS,
+                "pipelines": pipelines,
+                "kuberoNamespace": KUBERO,
+                "pipelineLabel": PIPELINE_LABEL,
                 "environmentLabel": ENVIRONMENT_LABEL,
                 "platformLabel": _PLATFORM_LABEL,
                 "priorityClassPrefix": PRIORITY_CLASS_PREFIX,
                 "platformAccounts": [f"system:serviceaccount:iac:{infra.name}", *_KEEPERS],
                 "certManager": _CERT_MANAGER,
                 "ingressAnnotations": _INGRESS_ANNOTATIONS,
+                "pipelineAnnotations": _PIPELINE_ANNOTATIONS,
                 "serviceAnnotations": _SERVICE_ANNOTATIONS,
                 "protectedLabel": PROTECTED_LABEL,
                 "deleteAnnotation": DELETE_ANNOTATION,
@@ -310,6 +356,9 @@ class Tenancy(Construct):
                 "controllers": _CONTROLLERS,
             },
             depends_on=[self.iac.resource],
+        )
+        self.kubero = Namespace(
+            self, KUBERO, name=KUBERO, pod_security="restricted", protected=True, depends_on=[policies.resource]
         )
         tenants_scope = Construct(self, "environment")
         for environment in environments:

@@ -10,7 +10,7 @@ from tests.support import ROOT
 ENVIRONMENTS = sorted(path.stem for path in (ROOT / "envs").glob("*.tfvars") if path.stem != "infra")
 IDENTITIES = [*(f"deployer-{name}" for name in ENVIRONMENTS), "deployer-infra"]
 ROOMS = {name: (f"data-{name}", f"monitoring-{name}") for name in ENVIRONMENTS}
-SHARED = ("default", "iac", "kube-public", "kube-system", "kubernetes-dashboard")
+SHARED = ("default", "iac", "kube-public", "kube-system", "kubernetes-dashboard", "kubero")
 NAMESPACES = [*(room for rooms in ROOMS.values() for room in rooms), *SHARED]
 Object = dict[str, Any]
 
@@ -380,7 +380,7 @@ ESCAPES = [
         namespace="data-prod",
         who=account("deployer-prod"),
     ),
-    Escape("a port of the node", "is NodePort: in an environment give ClusterIP", service(type="NodePort")),
+    Escape("a port of the node", "is NodePort: here give ClusterIP", service(type="NodePort")),
     Escape("an address of the node", "is LoadBalancer", service(type="LoadBalancer")),
     Escape("another's traffic", "externalIPs would take other traffic", service(externalIPs=["10.0.0.1"])),
     Escape(
@@ -451,12 +451,12 @@ ESCAPES = [
     Escape("another ingress class", "give the ingressClassName traefik", ingress(OWN_HOST, ingressClassName="nginx")),
     Escape(
         "a middleware by a Service",
-        "an environment sets",
+        "this namespace sets",
         service(notes={f"{TRAEFIK}service.middlewares": "iac-auth@kubernetescrd"}),
     ),
     Escape(
         "a DNS record by a Service",
-        "an environment sets",
+        "this namespace sets",
         service(notes={"external-dns.alpha.kubernetes.io/hostname": "signoz.example.com"}),
     ),
 ]
