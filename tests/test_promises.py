@@ -241,7 +241,7 @@ def test_secrets_are_written_only_and_generated_on_the_way(stacks: dict[str, Sta
 
 
 # The names of accounts, which stand beside their passwords.
-_USERS = {"app", "atlantis"}
+_USERS = {"app", "atlantis", "vault"}
 
 
 def test_nothing_outside_a_secret_reads_an_ephemeral_value(stacks: dict[str, Stack]) -> None:
