@@ -7,7 +7,8 @@ from cdktf_cdktf_provider_kubernetes.config_map_v1 import ConfigMapV1, ConfigMap
 
 from constructs import Construct
 
-# A namespace with the label asks for the lock; the annotation opens it for the object whose own name it has.
+# A namespace with the label asks for the lock, for its volumes, databases and Secrets with the same label; the
+# annotation opens it for the object whose own name it has.
 PROTECTED_LABEL = "strata/protected"
 DELETE_ANNOTATION = "strata/delete"
 LOCK_NAME = "deletion-lock"

@@ -52,6 +52,9 @@ TRAEFIK = Peer(pods={"app.kubernetes.io/name": "traefik"}, namespaces=("kube-sys
 DNS = Peer(pods={"k8s-app": "kube-dns"}, namespaces=("kube-system",))
 
 ANY_PORT = range(1, 65536)
+# Vault, and the label by which an environment's pod says that it reads secrets there.
+VAULT = Flow(Peer(pods={"app.kubernetes.io/name": "vault", "component": "server"}, namespaces=("iac",)), ports=(8200,))
+VAULT_CLIENT = {"strata/vault": "client"}
 
 # K3s serves the API on its nodes, which no selector can name; policies see the node's port, not the Service's 443.
 API_SERVER = Flow(ANYWHERE, ports=(6443,))

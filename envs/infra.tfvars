@@ -4,7 +4,7 @@
 environment = "infra"
 env_prefix  = ""
 base_domain = "example.com"
-components  = ["atlantis", "certificates", "dashboard", "database", "dns", "kubero", "operators"]
+components  = ["atlantis", "certificates", "dashboard", "database", "dns", "kubero", "operators", "vault"]
 
 atlantis = {
   repository = "github.com/example/platform"

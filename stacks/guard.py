@@ -56,6 +56,7 @@ SHARED: Mapping[str, tuple[str, ...]] = {
     "kubernetes_cluster_role_v1": (*_META, "aggregation_rule", "metadata", "rule"),
     "kubernetes_limit_range_v1": _OBJECT,
     "kubernetes_namespace_v1": (*_META, "metadata"),
+    "kubernetes_persistent_volume_claim_v1": (*_OBJECT, "wait_until_bound"),
     "kubernetes_priority_class_v1": (*_META, "description", "metadata", "value"),
     "kubernetes_resource_quota_v1": _OBJECT,
     "kubernetes_role_binding_v1": (*_META, "metadata", "role_ref", "subject"),
@@ -154,7 +155,13 @@ _RULES: Mapping[str, object] = {
     "supplied": {
         CREDENTIALS: "make apply ENV=infra with TF_VAR_atlantis_token and TF_VAR_atlantis_webhook_secret",
     },
-    "holds_data": ["helm_release", "kubernetes_namespace_v1", "kubernetes_secret_v1", "kubernetes_stateful_set_v1"],
+    "holds_data": [
+        "helm_release",
+        "kubernetes_namespace_v1",
+        "kubernetes_persistent_volume_claim_v1",
+        "kubernetes_secret_v1",
+        "kubernetes_stateful_set_v1",
+    ],
     "lock": LOCK_NAME,
 }
 

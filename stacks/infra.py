@@ -19,13 +19,18 @@ from constructs.l2_platform.database import Database, DatabaseSettings
 from constructs.l2_platform.kubero import Kubero, KuberoSettings, pipeline_domains, pipeline_rules
 from constructs.l2_platform.operators import Operators, OperatorsSettings
 from constructs.l2_platform.tenancy import PLATFORM_PRIORITY_CLASS, QuotaSettings, Tenancy, TenantSettings
+from constructs.l2_platform.vault import Vault, VaultSettings
 from constructs.l2_platform.viewer import Viewer
 from constructs.oidc import OidcSettings
 from constructs.reference import literal
+from constructs.secrets_engine import SecretsEngine
 from constructs.settings import Name, Unique
 from constructs.variable import Rule, listed
 from stacks.backend import Backend
 from stacks.stack import Stack, StackSettings
+
+ONE_ENVIRONMENT = "give each to one environment, whose secrets it reads"
+_APPLICATIONS = "flatten([for tenant in var.tenants : tenant.applications])"
 
 
 class InfraSettings(StackSettings):
@@ -33,7 +38,9 @@ class InfraSettings(StackSettings):
 
     env_prefix: Literal[""]
     """Empty: the platform's host names are its own, `dashboard.<base_domain>`."""
-    components: tuple[Literal["atlantis", "certificates", "dashboard", "database", "dns", "kubero", "operators"], ...]
+    components: tuple[
+        Literal["atlantis", "certificates", "dashboard", "database", "dns", "kubero", "operators", "vault"], ...
+    ]
     """Which systems the stack has. A change needs `make synth`: it decides what is in the stack."""
     k3s_servers: Annotated[tuple[K3sNode, ...], QUORUM, Unique("name"), Unique("host")] = ()
     """Machines that become the cluster's servers, by `make nodes`; none: the cluster of `KUBECONFIG` is used."""
@@ -59,6 +66,8 @@ class InfraSettings(StackSettings):
     """By which provider people sign in to the API server and the dashboard."""
     operators: OperatorsSettings = OperatorsSettings()
     """The operators that environments need."""
+    vault: VaultSettings = VaultSettings()
+    """The secrets of every environment."""
     quotas: dict[Name, QuotaSettings] = Field(default_factory=dict)
     """What each environment may use; an environment that is not named has the defaults."""
     tenants: dict[Name, TenantSettings] = Field(default_factory=dict)
@@ -95,6 +104,11 @@ class InfraStack(Stack[InfraSettings]):
             pins=[
                 *agent_rules(),
                 *pipeline_rules([item.host_prefix for item in environments if item.host_prefix]),
+                Rule(
+                    "tenants",
+                    f"length({_APPLICATIONS}) == length(distinct({_APPLICATIONS}))",
+                    f"an application is given twice: {ONE_ENVIRONMENT}",
+                ),
                 *(
                     Rule(
                         key,
@@ -177,8 +191,10 @@ class InfraStack(Stack[InfraSettings]):
                 certificates=certificates,
                 depends_on=tenancy.ready,
             ).ready
+        engines: list[SecretsEngine] = []
+        stores: Sequence[ITerraformDependable] = ()
         if "database" in file.components:
-            Database(
+            database = Database(
                 self,
                 "database",
                 namespace=tenancy.iac.name,
@@ -187,6 +203,8 @@ class InfraStack(Stack[InfraSettings]):
                 settings=variables.database,
                 depends_on=[*tenancy.ready, *operators],
             )
+            engines.append(database.secrets_engine)
+            stores = database.ready
         if "dashboard" in file.components:
             Dashboard(
                 self,
@@ -207,5 +225,18 @@ class InfraStack(Stack[InfraSettings]):
                 priority_class=PLATFORM_PRIORITY_CLASS,
                 settings=variables.kubero,
                 depends_on=[*tenancy.ready, tenancy.kubero.resource],
+            )
+        if "vault" in file.components:
+            Vault(
+                self,
+                "vault",
+                namespace=tenancy.iac.name,
+                addresses=self.addresses,
+                environments=tenancy.readers,
+                engines=engines,
+                backups=variables.backups,
+                priority_class=PLATFORM_PRIORITY_CLASS,
+                settings=variables.vault,
+                depends_on=[*tenancy.ready, *stores],
             )
         DeletionLock(self, "lock", name="stack", namespace=tenancy.iac.name, holds=self)

@@ -13,7 +13,7 @@ from constructs.l2_platform.kubero import refused_pipelines
 from stacks import tfvars
 from stacks.backend import Backend
 from stacks.environment import EnvironmentSettings
-from stacks.infra import InfraSettings
+from stacks.infra import ONE_ENVIRONMENT, InfraSettings
 from stacks.problems import found_words, problem_lines
 from stacks.stack import COMMAND_LINE_VARIABLES
 
@@ -22,6 +22,9 @@ INFRA = "infra"
 GUARDED = "prod"
 MAX_NAME = 20
 RESERVED = frozenset({INFRA, "all", "data", "default", "iac", "kube", "monitoring", "platform", "shared", "system"})
+# What Vault has engines, policies or paths of: an environment's own are called after it.
+RESERVED |= {"administrator", "agent-registry", "auth", "cubbyhole", "database", "identity", "root", "snapshots", "sys"}
+RESERVED_PREFIXES = ("database-", "kube-")
 # What a component needs of infra's.
 NEEDS = {"database": "operators", "operators": "certificates", "postgres": "operators"}
 
@@ -141,7 +144,7 @@ def _read_tfvars(root: Path, path: Path, model: type[Model], problems: list[str]
 def _name_problems(name: str) -> Iterator[str]:
     if len(name) > MAX_NAME:
         yield f"the name has {len(name)} characters; give the file a name of at most {MAX_NAME}"
-    if name in RESERVED or name.startswith("kube-"):
+    if name in RESERVED or name.startswith(RESERVED_PREFIXES):
         yield "the name is taken by the platform; give the file another one"
     if "--" in name:
         yield "the name has two dashes in a row, which Traefik reads as one; give one"
@@ -155,12 +158,10 @@ def _contradictions(project: Project) -> Iterator[str]:
             if name not in environments:
                 remedy = f"there is no envs/{name}.tfvars; add the file or remove the entry"
                 yield f"envs/{INFRA}.tfvars: {key}.{name}: {remedy}"
-    for name, settings in ((INFRA, project.infra), *environments.items()):
-        for component in settings.components:
-            needed = NEEDS.get(component)
-            if needed is not None and needed not in project.infra.components:
-                remedy = f"{component} needs {needed}; add it to components of envs/{INFRA}.tfvars"
-                yield f"envs/{name}.tfvars: components: {remedy}"
+    given = [name for tenant in project.infra.tenants.values() for name in tenant.applications]
+    for name in sorted({name for name in given if given.count(name) > 1}):
+        yield f'envs/{INFRA}.tfvars: tenants: found the application "{name}" twice; {ONE_ENVIRONMENT}'
+    yield from _missing_components(project)
     prefixes = sorted(settings.env_prefix for settings in environments.values() if settings.env_prefix)
     for key, remedy in refused_pipelines(project.infra.kubero.namespaces, project.infra.base_domain, prefixes):
         yield f"envs/{INFRA}.tfvars: {key}: {remedy}"
@@ -169,6 +170,16 @@ def _contradictions(project: Project) -> Iterator[str]:
     for name in project.cdktf.context.promotion:
         if name not in environments:
             yield f"cdktf.json: context.promotion: there is no envs/{name}.tfvars; add the file or remove the name"
+
+
+def _missing_components(project: Project) -> Iterator[str]:
+    """Yield components without what they need of infra's."""
+    for name, settings in ((INFRA, project.infra), *project.environments.items()):
+        for component in settings.components:
+            needed = NEEDS.get(component)
+            if needed is not None and needed not in project.infra.components:
+                remedy = f"{component} needs {needed}; add it to components of envs/{INFRA}.tfvars"
+                yield f"envs/{name}.tfvars: components: {remedy}"
 
 
 def _clashing_names(names: Collection[str]) -> Iterator[str]:

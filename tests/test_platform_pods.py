@@ -49,7 +49,7 @@ def pods(stacks: dict[str, Stack], releases: list[tuple[str, str, Values]], rend
 
 def of_object(item: Values, namespace: str) -> Iterator[Pods]:
     """Yield the pods of an object that a chart renders, in the words of Terraform's resources."""
-    hooks = item["metadata"].get("annotations", {}).get("helm.sh/hook", "")
+    hooks = (item["metadata"].get("annotations") or {}).get("helm.sh/hook", "")
     if item["kind"] not in KINDS or "test" in hooks.split(","):
         return
     spec = item["spec"]["jobTemplate"]["spec"] if item["kind"] == "CronJob" else item["spec"]

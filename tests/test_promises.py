@@ -189,7 +189,7 @@ def test_what_bounds_an_environment_is_labelled_as_the_platforms(
 ) -> None:
     rooms = {f"{room}-{name}" for name in environment_stacks for room in ("data", "monitoring")}
     inside = [item for item in resources(stacks["infra"]).values() if namespace(item) in rooms]
-    assert len(inside) == 11 * len(environment_stacks)
+    assert len(inside) == 13 * len(environment_stacks)
     for item in inside:
         assert item["metadata"]["labels"] == {"strata/platform": "true"}
 
@@ -265,8 +265,10 @@ def test_no_value_looks_like_a_secret(stacks: dict[str, Stack]) -> None:
 
 # The names of Secrets stand where their passwords would.
 _SECRET_NAMES = {
+    "database-vault",
     "redis-auth",
     "signoz-clickhouse",
+    "${var.backups.secret}",
     "${var.k3s.snapshot.s3_secret}",
 }
 
@@ -392,7 +394,7 @@ def test_a_tenant_that_leaves_meets_a_lock_before_it_loses_anything(
         lock = infra[f"kubernetes_config_map_v1.tenancy_environment_{name}_lock"]
         held = {address for address in infra if f"tenancy_environment_{name}_" in address}
         assert set(lock["depends_on"]) == held - {f"kubernetes_config_map_v1.tenancy_environment_{name}_lock"}
-        assert len(held) == 18
+        assert len(held) == 20
 
 
 def test_namespaces_are_deleted_while_the_policies_still_guard_them(stacks: dict[str, Stack]) -> None:

@@ -167,6 +167,10 @@ LABEL = "give a name of lower-case letters, digits and dashes"
             (name, "the name is taken by the platform; give the file another one")
             for name in ("all", "data", "default", "iac", "kube", "kube-public", "monitoring", "platform", "system")
         ),
+        *(
+            (name, "the name is taken by the platform; give the file another one")
+            for name in ("administrator", "auth", "database", "database-shop", "root", "snapshots", "sys")
+        ),
     ],
 )
 def test_a_file_whose_name_cannot_be_an_environment_is_refused(name: str, words: str, root: Path) -> None:

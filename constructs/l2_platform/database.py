@@ -100,7 +100,7 @@ class Database(Construct):
             calls=[instances, API_SERVER, backups.flow()],
             depends_on=depends_on,
         )
-        Release(
+        release = Release(
             self,
             "release",
             chart="cluster",
@@ -147,3 +147,4 @@ class Database(Construct):
             password_key=_PASSWORD_KEY,
             authority=f"{_NAME}-ca",
         )
+        self.ready: Sequence[ITerraformDependable] = (auth.resource, release.resource)

@@ -23,12 +23,12 @@ from constructs import Construct
 from constructs.deletion_lock import DELETE_ANNOTATION, LOCK_NAME, PROTECTED_LABEL, DeletionLock
 from constructs.environment import ENVIRONMENT_LABEL, PRIORITY_CLASS_PREFIX, Environment
 from constructs.l2_platform.deployer import Deployer, DeployerRole
-from constructs.network_flow import DNS, TRAEFIK, Flow, NetworkFlow
+from constructs.network_flow import DNS, TRAEFIK, VAULT, VAULT_CLIENT, Flow, NetworkFlow
 from constructs.oidc import Group, OidcSettings, members
-from constructs.reference import number, text
+from constructs.reference import Reference, expression, number, text
 from constructs.release import Release
 from constructs.route import CLUSTER_ISSUER
-from constructs.settings import Cpu, Settings, Size
+from constructs.settings import ClientNamespace, Cpu, Settings, Size
 
 PLATFORM_PRIORITY = 1_000_000
 PLATFORM_PRIORITY_CLASS = "platform"
@@ -116,6 +116,8 @@ class TenantSettings(Settings):
     """Whether its namespaces, volumes and databases are deleted only after an annotation with their own name."""
     priority: int = Field(default=1000, ge=1, le=PLATFORM_PRIORITY - 1)
     """Whose pods stay when a node is full: higher stays longer; the platform's own is 1000000."""
+    applications: tuple[ClientNamespace, ...] = ()
+    """Namespaces of applications that read the environment's secrets in Vault, beside the environment's own two."""
     deployers: tuple[Group, ...] = ()
     """Groups of the sign-in (`oidc`) whose people may act as its deployer: plan and apply its stack."""
 
@@ -280,6 +282,16 @@ class Tenant(Construct):
                 depends_on=depends_on,
             )
             limit(self, layer, namespace=namespace, quota=quota, labels=namespace.owned)
+            NetworkFlow(
+                self,
+                f"{layer}-vault-client",
+                name="vault-client",
+                namespace=name,
+                pods=VAULT_CLIENT,
+                calls=[VAULT],
+                labels=_PLATFORM_LABELS,
+                depends_on=[namespace.resource],
+            )
             deployer.grant(layer, namespace=name, labels=_PLATFORM_LABELS, depends_on=[namespace.resource])
         # Without it a leaving environment would lose its quotas and network rules before its namespaces are refused.
         DeletionLock(
@@ -291,7 +303,8 @@ class Tenancy(Construct):
     """The platform's own namespaces, the admission policies, the deployers, and a `Tenant` for every environment.
 
     `pipelines` are the namespaces of Kubero's pipelines, each with the domains that it may answer for. `actors` are the
-    ServiceAccounts of `iac` that may act as every deployer.
+    ServiceAccounts of `iac` that may act as every deployer. `readers` are, for each environment, the namespaces whose
+    pods may read its secrets: its own two, and those of `applications`.
     """
 
     def __init__(
@@ -374,4 +387,8 @@ class Tenancy(Construct):
                 oidc=oidc,
                 depends_on=[policies.resource],
             )
+        self.readers: Mapping[str, Reference] = {
+            item.name: expression("concat({}, {})", item.namespaces, tenants[item.name].applications)
+            for item in environments
+        }
         self.ready: Sequence[ITerraformDependable] = (platform, self.iac.resource, self.dashboard.resource)
