@@ -99,7 +99,8 @@ class Workspace:
 
     def demolish(self) -> None:
         """Destroy every stack that was applied, after every lock is opened."""
-        states = {path.name.split(".")[0] for path in (self.root / ".state").glob("*.tfstate")}
+        stacks = {path.name for path in (self.root / "terraform" / "stacks").iterdir()}
+        states = stacks & {path.name.split(".")[0] for path in (self.root / ".state").glob("*.tfstate")}
         for stack in sorted(states, key=lambda name: name == "infra"):
             for kind in LOCKED:
                 for item in objects(kind, *([] if kind == "namespaces" else ["--all-namespaces"])):
