@@ -9,6 +9,7 @@ import yaml
 from constructs.l2_platform.credentials import secrets_engine
 from constructs.network_flow import Flow, Peer
 from constructs.reference import Reference, resolve
+from constructs.secrets_engine import SuppliedPassword
 from stacks.doctor import files
 from stacks.infra import InfraSettings
 from stacks.project import Project
@@ -128,8 +129,7 @@ def engine(stacks: dict[str, Stack], project: Project, evaluate: Evaluate) -> di
         Reference("var.database.databases"),
         host="database-rw.iac.svc",
         flow=Flow(Peer(pods={"a": "b"}), ports=(5432,)),
-        secret="database-vault",  # noqa: S106 (a Secret's name)
-        password_key="password",  # noqa: S106 (a key's name)
+        password=SuppliedPassword("database-vault", "password", 1),
         authority="database-ca",
     )
     parts = {"engine": found.engine, "policies": found.policies, "roles": found.roles, "namespaces": found.namespaces}
@@ -163,7 +163,7 @@ def test_the_clients_of_a_database_and_nobody_else_get_its_logins(engine: dict[s
     (role,) = engine["roles"]
     assert role["name"] == "database-shop"
     assert role["bound_service_account_namespaces"] == ["shop-production", "shop-staging"]
-    assert role["policies"] == ["database-shop"]
+    assert role["token_policies"] == ["database-shop"]
     rules = {policy["name"]: policy["rules"] for policy in engine["policies"]}
     assert rules["database-shop"] == 'path "database/creds/shop" {\n  capabilities = ["read"]\n}\n'
 

@@ -136,7 +136,7 @@ def test_an_engine_brings_its_policies_and_roles_and_its_passwords_come_from_sec
     assert found["secrets"][-1] == ENGINE["engine"]
     assert found["policies"][-1:] == ENGINE["policies"]
     assert found["auth"][0]["roles"][-1:] == ENGINE["roles"]
-    password = {"name": "DATABASE_PASSWORD", "secret": "database-vault", "key": "password"}
+    password = {"name": "DATABASE_PASSWORD", "secret": "database-vault", "key": "password", "revision": 1}
     objects = render("vault-configuration", {**values_of("vault-configuration"), "passwords": [password]})
     pod = dict(pods(objects))["Deployment/vault-configure"]
     for container in (*pod["initContainers"], *pod["containers"]):

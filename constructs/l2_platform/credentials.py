@@ -2,7 +2,7 @@
 
 from constructs.network_flow import Flow
 from constructs.reference import Reference, expression
-from constructs.secrets_engine import SecretsEngine
+from constructs.secrets_engine import SecretsEngine, SuppliedPassword
 
 # The one who may call the functions below, which know its name. Of other roles it may make such as enter no database.
 ISSUER = "vault"
@@ -91,11 +91,11 @@ ACCESS = (
 
 
 def secrets_engine(
-    databases: Reference, *, host: str, flow: Flow, secret: str, password_key: str, authority: str
+    databases: Reference, *, host: str, flow: Flow, password: SuppliedPassword, authority: str
 ) -> SecretsEngine:
     """Return Vault's engine `database`, with a role for each of `databases` (a map of objects with `clients`).
 
-    `secret` holds the issuer's password, the Secret `authority` the certificate that the server's is signed by.
+    `password` is the issuer's; the Secret `authority` holds the certificate that the server's is signed by.
     """
     folder = f"/etc/strata/{authority}"
     url = f"postgresql://{{{{username}}}}:{{{{password}}}}@{host}:5432/"
@@ -144,8 +144,8 @@ def secrets_engine(
         ),
         roles=expression(
             "[for name in sort(keys({0})) : {{ name = join({1}, [{2}, name]), bound_service_account_names = [{3}], "
-            "bound_service_account_namespaces = {0}[name].clients, policies = [join({1}, [{2}, name])], "
-            "ttl = {4} }} if length({0}[name].clients) > 0]",
+            "bound_service_account_namespaces = {0}[name].clients, token_policies = [join({1}, [{2}, name])], "
+            "token_ttl = {4} }} if length({0}[name].clients) > 0]",
             databases,
             "",
             "database-",
@@ -154,7 +154,7 @@ def secrets_engine(
         ),
         namespaces=clients_of(databases),
         flow=flow,
-        passwords={_PASSWORD: (secret, password_key)},
+        passwords={_PASSWORD: password},
         certificates={authority: folder},
     )
 

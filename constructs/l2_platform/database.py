@@ -25,6 +25,7 @@ from constructs.postgres_cluster import (
 )
 from constructs.reference import expression
 from constructs.release import Release
+from constructs.secrets_engine import SuppliedPassword
 from constructs.settings import ClientNamespace, Form, NotAmong, Settings
 
 _NAME = "database"
@@ -55,7 +56,7 @@ class DatabaseSettings(PostgresClusterSettings):
     backup: PostgresBackupSettings = PostgresBackupSettings()
     """When it is saved to the bucket of `backups`."""
     credentials_revision: int = Field(default=1, ge=1)
-    """Bump it to have a new password generated for Vault; Vault's configuration reads it at its next start."""
+    """Bump it to have a new password generated for Vault, which reads it in the same apply."""
 
 
 class Database(Construct):
@@ -143,8 +144,7 @@ class Database(Construct):
             databases,
             host=f"{_NAME}-rw.{namespace}.svc",
             flow=Flow(Peer(pods=pods), ports=(PORT,)),
-            secret=auth.name,
-            password_key=_PASSWORD_KEY,
+            password=SuppliedPassword(auth.name, _PASSWORD_KEY, settings.credentials_revision),
             authority=f"{_NAME}-ca",
         )
         self.ready: Sequence[ITerraformDependable] = (auth.resource, release.resource)

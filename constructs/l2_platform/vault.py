@@ -132,9 +132,9 @@ class Vault(Construct):
                     {"engine": engine.engine, "policies": engine.policies, "roles": engine.roles} for engine in engines
                 ],
                 "passwords": [
-                    {"name": name, "secret": secret, "key": key}
+                    {"name": name, "secret": item.secret, "key": item.key, "revision": item.revision}
                     for engine in engines
-                    for name, (secret, key) in engine.passwords.items()
+                    for name, item in engine.passwords.items()
                 ],
             },
             depends_on=[server.resource],

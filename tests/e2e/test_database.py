@@ -11,6 +11,8 @@ import pytest
 
 from tests.e2e.cluster import EMPTY, Workspace, kubectl, objects
 from tests.e2e.postgres_server import PostgresServer
+from tests.e2e.vault_pods import Pods, wait_for
+from tests.support import on_the_path
 
 pytestmark = pytest.mark.e2e
 
@@ -218,3 +220,55 @@ def test_a_login_that_is_taken_back_leaves_all_it_made_to_the_database(server: P
         "7\n8",
     )
     assert server.ask("shop", "v-next", "secret-2", "DROP TABLE hidden")[0] == 0
+
+
+@pytest.fixture(scope="module")
+def vault_pods(server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pods]:
+    """Vault's real programs, configured with what the cluster holds: for this server in the place of the cluster's."""
+    for name in ("vault", "bank-vaults", "unshare"):
+        on_the_path(name)
+    pods = Pods(tmp_path_factory.mktemp("vault"))
+    pods.start()
+    wait_for(pods.is_unsealed, "unsealed")
+    text = pods.configuration()
+    assert "database-rw.iac.svc:5432" in text
+    text = text.replace("database-rw.iac.svc:5432", f"localhost:{server.port}")
+    done = pods.configure(text.replace("/etc/strata/database-ca/ca.crt", str(server.authority)))
+    assert done.returncode == 0, done.stdout + done.stderr
+    made = kubectl("create", "namespace", "shop-production")
+    assert made.returncode == 0, made.stderr
+    yield pods
+    kubectl("delete", "namespace", "shop-production", "--wait=false")
+    pods.stop()
+
+
+def test_a_client_gets_a_login_from_vault_and_queries(vault_pods: Pods, server: PostgresServer) -> None:
+    wait_for(
+        lambda: kubectl("get", "serviceaccount", "default", "--namespace=shop-production").returncode == 0, "there"
+    )
+    code, token = vault_pods.log_in("database-shop", "default", "shop-production")
+    assert code == 200
+    code, lease = vault_pods.call("database/creds/shop", token=token)
+    assert (code, lease["lease_duration"]) == (200, 3600)
+    login = (lease["data"]["username"], lease["data"]["password"])
+    assert server.ask("shop", *login, "INSERT INTO orders VALUES (9); SELECT current_user") == (0, "shop")
+    code, renewed = vault_pods.call("sys/leases/renew", token=token, data={"lease_id": lease["lease_id"]})
+    assert (code, renewed["renewable"]) == (200, True)
+
+    administrator = vault_pods.administrator()
+    assert vault_pods.call("sys/leases/revoke", token=administrator, data={"lease_id": lease["lease_id"]})[0] == 204
+    assert server.ask("shop", *login, "SELECT 1")[0] != 0
+    _, another = vault_pods.call("database/creds/shop", token=token)
+    assert another["data"]["username"] != login[0]
+    found = server.ask("shop", another["data"]["username"], another["data"]["password"], "SELECT max(id) FROM orders")
+    assert found == (0, "9")
+
+
+def test_nobody_else_gets_a_login_from_vault(vault_pods: Pods) -> None:
+    _, token = vault_pods.log_in("database-shop", "default", "shop-production")
+    assert vault_pods.call("database/creds/blog-two", token=token)[0] == 403
+    assert vault_pods.call("database/config/shop", token=token)[0] == 403
+    assert vault_pods.log_in("database-shop", "default", "kubernetes-dashboard")[0] == 403
+    assert vault_pods.log_in("database-blog-two", "default", "shop-production")[0] != 200
+    _, staging = vault_pods.log_in("staging", "default", "data-staging")
+    assert vault_pods.call("database/creds/shop", token=staging)[0] == 403

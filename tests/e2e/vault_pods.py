@@ -14,7 +14,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
@@ -215,7 +215,7 @@ class Pods:
         ]
         (once,) = deployment["spec"]["template"]["spec"]["initContainers"]
         command = [word.replace("/configuration/vault.yaml", str(path)) for word in once["command"]]
-        return self.run("vault-configure", command)
+        return self.run("vault-configure", command, _passwords(once["env"]))
 
     def snapshot(self, place: Path) -> subprocess.CompletedProcess[str]:
         """Run the container that saves."""
@@ -224,8 +224,10 @@ class Pods:
         command = [*save["command"], *(word.replace("/snapshots", str(place)) for word in save["args"])]
         return self.run("vault-snapshots", command)
 
-    def run(self, account: str, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-        environment = {**self._environment(), "VAULT_ADDR": self.address(0)}
+    def run(
+        self, account: str, command: Sequence[str], variables: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        environment = {**self._environment(), **(variables or {}), "VAULT_ADDR": self.address(0)}
         words = self._mounted(account, command)
         return subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=120)  # noqa: S603
 
@@ -269,6 +271,17 @@ class Pods:
         code, token = self.log_in("administrator", "vault-administrator", NAMESPACE, ordinal)
         assert token, code
         return token
+
+
+def _passwords(variables: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """The variables of a container that come from Secrets."""
+    found = {}
+    for variable in variables:
+        if "valueFrom" in variable:
+            source = variable["valueFrom"]["secretKeyRef"]
+            place = (f"--namespace={NAMESPACE}", f"--output=jsonpath={{.data.{source['key']}}}")
+            found[variable["name"]] = base64.b64decode(kubectl("get", "secret", source["name"], *place).stdout).decode()
+    return found
 
 
 def without(configuration: str, environment: str) -> str:
