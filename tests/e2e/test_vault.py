@@ -205,6 +205,11 @@ def test_an_account_of_vaults_may_do_with_the_keys_what_it_must(vault: Pods, acc
             assert (asked.stdout.strip() == "yes") == wanted, f"{verb} {secret}"
 
 
+def voters(vault: Pods) -> set[str]:
+    answer = vault.call("sys/storage/raft/configuration", token=vault.administrator())[1]
+    return {item["node_id"] for item in answer["data"]["config"]["servers"] if item["voter"]}
+
+
 def test_three_servers_grow_from_one_and_fit_on_two_nodes(vault: Pods, workspace: Workspace) -> None:
     vault.stop()
     workspace.apply("infra", "-var=vault={replicas=3}")
@@ -213,8 +218,8 @@ def test_three_servers_grow_from_one_and_fit_on_two_nodes(vault: Pods, workspace
     assert vault.replicas == 3
     taken = wait_for(lambda: all(vault.is_unsealed(ordinal) for ordinal in range(3)), "all three unsealed", 180)
     seconds("two servers joined and unsealed", taken)
-    answer = vault.call("sys/storage/raft/configuration", token=vault.administrator())[1]
-    assert {item["node_id"] for item in answer["data"]["config"]["servers"]} == {"vault-0", "vault-1", "vault-2"}
+    seconds("and all three may vote", wait_for(lambda: len(voters(vault)) == 3, "all three may vote"))
+    assert voters(vault) == {"vault-0", "vault-1", "vault-2"}
 
 
 def test_one_of_three_is_lost_with_the_lead_and_the_others_serve(vault: Pods) -> None:
