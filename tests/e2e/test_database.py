@@ -238,7 +238,7 @@ def vault_pods(server: PostgresServer, tmp_path_factory: pytest.TempPathFactory)
     made = kubectl("create", "namespace", "shop-production")
     assert made.returncode == 0, made.stderr
     yield pods
-    kubectl("delete", "namespace", "shop-production", "--wait=false")
+    kubectl("delete", "namespace", "shop-production")
     pods.stop()
 
 
