@@ -493,9 +493,9 @@ def test_a_run_that_was_killed_is_finished_by_the_next_which_waits_for_its_remai
     quiet = subprocess.DEVNULL
     first = subprocess.Popen(["bash", SCRIPT], env=environment, start_new_session=True, stdout=quiet, stderr=quiet)  # noqa: S603, S607
     path = lab.folder / "cluster" / "log"
-    for _ in range(500):
-        if path.exists() and "alpha hangs" in path.read_text(encoding="utf-8"):
-            break
+    end = time.monotonic() + 60
+    while not (path.exists() and "alpha hangs" in path.read_text(encoding="utf-8")):
+        assert time.monotonic() < end
         time.sleep(0.02)
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()

@@ -26,7 +26,7 @@ import yaml
 from tests.e2e.atlantis_server import AtlantisServer
 from tests.e2e.cluster import KUBECONFIG, Workspace, kubectl, objects
 from tests.e2e.git_server import HOST, NAME, OWNER, READER, ROBOT, GitServer, PullRequest
-from tests.support import ROOT
+from tests.support import ROOT, on_the_path
 
 pytestmark = pytest.mark.e2e
 
@@ -93,12 +93,25 @@ def git_server(binaries: dict[str, str], tmp_path_factory: pytest.TempPathFactor
         server.stop()
 
 
-def configure(root: Path, git_server: GitServer) -> None:
-    """Give the repository a state that Atlantis takes, and say where it lies."""
-    cdktf = root / "cdktf.json"
+def move_state(workspace: Workspace, backend: str) -> None:
+    """Move the state of every stack to another backend."""
+    cdktf = workspace.root / "cdktf.json"
     content = json.loads(cdktf.read_text(encoding="utf-8"))
-    content["context"]["backend"] = {"type": "kubernetes"}
+    content["context"]["backend"] = {"type": backend}
     cdktf.write_text(json.dumps(content, indent=2), encoding="utf-8")
+    workspace.synthesize()
+    for stack in STACKS:
+        folder = workspace.root / "terraform" / "stacks" / stack
+        if "TF_CLI_CONFIG_FILE" in os.environ:
+            (folder / ".terraform.lock.hcl").unlink(missing_ok=True)
+        move = [on_the_path("terraform"), "init", "-input=false", "-no-color", "-migrate-state", "-force-copy"]
+        with_access = {**os.environ, "KUBE_CONFIG_PATH": KUBECONFIG}
+        moved = subprocess.run(move, cwd=folder, env=with_access, capture_output=True, text=True, check=False)  # noqa: S603
+        assert moved.returncode == 0, moved.stderr
+
+
+def configure(root: Path, git_server: GitServer) -> None:
+    """Say where the repository lies, in each stack's own file."""
     mirror = os.environ.get("CHART_MIRROR")
     for path in (root / "envs").glob("*.tfvars"):
         text = (ROOT / "envs" / path.name).read_text(encoding="utf-8")
@@ -124,15 +137,8 @@ def platform(
     """Infra applied from a laptop and its state moved, then the repository pushed and Atlantis started."""
     root = workspace.root
     configure(root, git_server)
-    workspace.synthesize()
-    for stack in STACKS:
-        folder = root / "terraform" / "stacks" / stack
-        if "TF_CLI_CONFIG_FILE" in os.environ:
-            (folder / ".terraform.lock.hcl").unlink(missing_ok=True)
-        move = [binaries["terraform"], "init", "-input=false", "-no-color", "-migrate-state", "-force-copy"]
-        with_access = {**os.environ, "KUBE_CONFIG_PATH": KUBECONFIG}
-        moved = subprocess.run(move, cwd=folder, env=with_access, capture_output=True, text=True, check=False)  # noqa: S603
-        assert moved.returncode == 0, moved.stderr
+    # A state that Atlantis takes.
+    move_state(workspace, "kubernetes")
     webhook_secret = secrets.token_hex(32)
     keys = {"gitea_token": git_server.tokens[ROBOT], "gitea_secret": webhook_secret}
     kubectl("delete", "secret", "atlantis-vcs", "--namespace=iac", "--ignore-not-found")
@@ -165,6 +171,8 @@ def platform(
     finally:
         atlantis.stop()
         listener.stop()
+    # It lies in the namespaces that are destroyed in the end.
+    move_state(workspace, "local")
 
 
 # What a pull request changes.
