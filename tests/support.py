@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +41,14 @@ def on_the_path(name: str) -> str:
     found = shutil.which(name)
     need(found, f"{name} on the PATH")
     return str(found)
+
+
+def free_port() -> int:
+    """A port of this machine on which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def tfvars_of(project: Project, stack: str) -> Path:

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.cluster import kubectl
-from tests.e2e.git_server import GitServer, free_port, wait_for
+from tests.e2e.git_server import GitServer, wait_for
+from tests.support import free_port
 
 NAMESPACE = "iac"
 _ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"

@@ -4,7 +4,6 @@ import base64
 import json
 import os
 import secrets
-import socket
 import ssl
 import subprocess
 import threading
@@ -14,6 +13,8 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
+
+from tests.support import free_port
 
 HOST = "localhost"
 OWNER, NAME = "platform", "strata"
@@ -58,13 +59,6 @@ ISSUE_INDEXER_TYPE = db
 """
 
 Found = TypeVar("Found")
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        port: int = listening.getsockname()[1]
-        return port
 
 
 def wait_for(what: str, look: Callable[[], Found | None], *, seconds: float = 60) -> Found:

@@ -8,7 +8,6 @@ import base64
 import json
 import os
 import shutil
-import socket
 import ssl
 import subprocess
 import threading
@@ -22,7 +21,7 @@ import pytest
 
 from stacks.project import Project
 from tests.e2e.cluster import Workspace, kubectl
-from tests.support import Evaluate, Stack, need, on_the_path, resources, tfvars_of
+from tests.support import Evaluate, Stack, free_port, need, on_the_path, resources, tfvars_of
 
 pytestmark = pytest.mark.e2e
 CLIENT = "strata"
@@ -96,12 +95,6 @@ def run(*command: str, text: str | None = None) -> bytes:
 
 def encoded(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-    return port
 
 
 class Authority:

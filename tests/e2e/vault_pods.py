@@ -8,7 +8,6 @@ import base64
 import json
 import os
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -22,6 +21,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from tests.e2e.cluster import kubectl, objects
+from tests.support import free_port
 
 NAMESPACE = "iac"
 KEYS = "vault-keys"
@@ -56,13 +56,6 @@ def wait_for(done: Callable[[], object], words: str, seconds: float = 90) -> flo
         assert time.monotonic() - start < seconds, words
         time.sleep(0.1)
     return time.monotonic() - start
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
 
 
 class Pods:
