@@ -159,6 +159,8 @@ def _places(spec: Any) -> Sequence[str]:  # noqa: ANN401 (a module's specificati
 
 def files(project: "Project") -> Iterator[Finding]:
     """Look at what the settings leave open."""
+    from stacks.supplied import stores_of  # noqa: PLC0415 (it loads the bindings, which may be what is damaged)
+
     infra = project.infra.model_dump()
     settings = {"infra": project.infra, **project.environments}
     strangers = [name for name, file in settings.items() if f".{file.base_domain}".endswith(f".{_EXAMPLE}")]
@@ -173,7 +175,7 @@ def files(project: "Project") -> Iterator[Finding]:
             yield mend("certificates.email", f"{words}, a webhook's sender neither: set it in envs/infra.tfvars")
         else:
             yield later("certificates.email", f"{words}: set it in envs/infra.tfvars, if anybody is to")
-    saved = [name for name in project.infra.components if name in ("database", "vault")]
+    saved = stores_of(project.infra.components)
     if saved and not project.infra.backups.bucket:
         words = f"no bucket: {' and '.join(saved)} would be lost with the node's disk"
         yield later("backups.bucket", f"{words}; set it in envs/infra.tfvars, then make secrets")

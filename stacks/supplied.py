@@ -26,7 +26,7 @@ _ZONE_KEYS = {
     "rfc2136": ("tsig-secret",),
 }
 # The components that are saved to the bucket of `backups`.
-STORES = ("database", "vault")
+_STORES = ("database", "vault")
 # The keys by which Kubero reads a Git server: a token, and where it is, if that is not said by its name.
 _GIT_KEYS = {
     "github": ("GITHUB_PERSONAL_ACCESS_TOKEN",),
@@ -107,9 +107,14 @@ def _server(infra: Mapping[str, Any]) -> Iterator[Supplied]:
     yield Supplied("iac", settings["credentials_secret"], keys, purpose, drawn=keys[1:])
 
 
+def stores_of(components: Sequence[str]) -> list[str]:
+    """Return which of infra's components are saved to the bucket of `backups`."""
+    return [name for name in components if name in _STORES]
+
+
 def _bucket(infra: Mapping[str, Any]) -> Iterator[Supplied]:
     settings = infra["backups"]
-    stores = [name for name in infra["components"] if name in STORES]
+    stores = stores_of(infra["components"])
     if settings["bucket"] and stores:
         purpose = f"backups of {' and '.join(stores)} are written to the bucket {settings['bucket']} with it"
         yield Supplied("iac", settings["secret"], BUCKET_KEYS, purpose)

@@ -9,6 +9,7 @@ from tests.support import ROOT
 # Parts of a system, not systems: they are described on the page of the system that they serve.
 PARTS = (
     "__init__.py",
+    "aggregated_role.py",
     "clickhouse.py",
     "credentials.py",
     "deployer.py",

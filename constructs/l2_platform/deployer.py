@@ -9,13 +9,6 @@ from cdktf_cdktf_provider_kubernetes.cluster_role_binding_v1 import (
     ClusterRoleBindingV1RoleRef,
     ClusterRoleBindingV1Subject,
 )
-from cdktf_cdktf_provider_kubernetes.cluster_role_v1 import (
-    ClusterRoleV1,
-    ClusterRoleV1AggregationRule,
-    ClusterRoleV1AggregationRuleClusterRoleSelectors,
-    ClusterRoleV1Metadata,
-    ClusterRoleV1Rule,
-)
 from cdktf_cdktf_provider_kubernetes.role_binding_v1 import (
     RoleBindingV1,
     RoleBindingV1Metadata,
@@ -26,11 +19,10 @@ from cdktf_cdktf_provider_kubernetes.role_v1 import RoleV1, RoleV1Metadata, Role
 from cdktf_cdktf_provider_kubernetes.service_account_v1 import ServiceAccountV1, ServiceAccountV1Metadata
 
 from constructs import Construct
+from constructs.l2_platform.aggregated_role import RBAC, READ, aggregated_role
 from constructs.reference import Reference
 
 _DEPLOYER_ROLE = "environment-deployer"
-_RBAC = "rbac.authorization.k8s.io"
-_AGGREGATE = f"strata/aggregate-to-{_DEPLOYER_ROLE}"
 _BUILT_IN = ("admin", "edit", "view")
 # What an environment makes beyond what the built-in `admin` may: databases and their backups.
 _DATABASES = {
@@ -51,7 +43,6 @@ _CERTIFICATES = {
     "cert-manager.io": ("certificaterequests", "certificates", "issuers"),
     "acme.cert-manager.io": ("challenges", "orders"),
 }
-_READ = ("get", "list", "watch")
 _WRITE = ("create", "delete", "deletecollection", "patch", "update")
 
 
@@ -69,26 +60,12 @@ class DeployerRole(Construct):
 
     def __init__(self, scope: Construct, id_: str) -> None:
         super().__init__(scope, id_)
-        ClusterRoleV1(
+        aggregated_role(
             self,
-            "custom-resources",
-            metadata=ClusterRoleV1Metadata(name=f"{_DEPLOYER_ROLE}-custom-resources", labels={_AGGREGATE: "true"}),
-            rule=[
-                ClusterRoleV1Rule(api_groups=[group], resources=list(kinds), verbs=list(verbs))
-                for groups, verbs in ((_DATABASES, (*_READ, *_WRITE)), (_CERTIFICATES, _READ))
-                for group, kinds in groups.items()
-            ],
-        )
-        labels = [_AGGREGATE, *(f"{_RBAC}/aggregate-to-{role}" for role in _BUILT_IN)]
-        ClusterRoleV1(
-            self,
-            "this",
-            metadata=ClusterRoleV1Metadata(name=_DEPLOYER_ROLE),
-            aggregation_rule=ClusterRoleV1AggregationRule(
-                cluster_role_selectors=[
-                    ClusterRoleV1AggregationRuleClusterRoleSelectors(match_labels={label: "true"}) for label in labels
-                ]
-            ),
+            name=_DEPLOYER_ROLE,
+            built_in=_BUILT_IN,
+            own="custom-resources",
+            rules=[(_DATABASES, (*READ, *_WRITE)), (_CERTIFICATES, READ)],
         )
 
 
@@ -137,7 +114,7 @@ class Deployer(Construct):
                 self,
                 f"{actor}-acts",
                 metadata=RoleBindingV1Metadata(name=f"{actor}-acts-as-{self.name}", namespace=namespace),
-                role_ref=RoleBindingV1RoleRef(api_group=_RBAC, kind="Role", name=f"act-as-{self.name}"),
+                role_ref=RoleBindingV1RoleRef(api_group=RBAC, kind="Role", name=f"act-as-{self.name}"),
                 subject=[RoleBindingV1Subject(kind="ServiceAccount", name=actor, namespace=namespace)],
                 depends_on=[act_as],
             )
@@ -147,8 +124,8 @@ class Deployer(Construct):
             metadata=RoleBindingV1Metadata(
                 name=f"people-${{substr(sha256(each.value), 0, 8)}}-act-as-{self.name}", namespace=namespace
             ),
-            role_ref=RoleBindingV1RoleRef(api_group=_RBAC, kind="Role", name=f"act-as-{self.name}"),
-            subject=[RoleBindingV1Subject(kind="Group", name="${each.value}", api_group=_RBAC)],
+            role_ref=RoleBindingV1RoleRef(api_group=RBAC, kind="Role", name=f"act-as-{self.name}"),
+            subject=[RoleBindingV1Subject(kind="Group", name="${each.value}", api_group=RBAC)],
             depends_on=[act_as],
         )
         # A binding for each group: nothing lives in one.
@@ -162,7 +139,7 @@ class Deployer(Construct):
             self,
             id_,
             metadata=RoleBindingV1Metadata(name=_DEPLOYER_ROLE, namespace=namespace, labels=dict(labels)),
-            role_ref=RoleBindingV1RoleRef(api_group=_RBAC, kind="ClusterRole", name=_DEPLOYER_ROLE),
+            role_ref=RoleBindingV1RoleRef(api_group=RBAC, kind="ClusterRole", name=_DEPLOYER_ROLE),
             subject=[RoleBindingV1Subject(kind="ServiceAccount", name=self.name, namespace=self.namespace)],
             depends_on=[self._account, *depends_on],
         )
@@ -173,7 +150,7 @@ class Deployer(Construct):
             self,
             "cluster-admin",
             metadata=ClusterRoleBindingV1Metadata(name=self.name),
-            role_ref=ClusterRoleBindingV1RoleRef(api_group=_RBAC, kind="ClusterRole", name="cluster-admin"),
+            role_ref=ClusterRoleBindingV1RoleRef(api_group=RBAC, kind="ClusterRole", name="cluster-admin"),
             subject=[ClusterRoleBindingV1Subject(kind="ServiceAccount", name=self.name, namespace=self.namespace)],
             depends_on=[self._account],
         )

@@ -6,12 +6,12 @@ from cdktf import ITerraformDependable
 
 from constructs import Construct
 from constructs.network_flow import ANYWHERE, API_SERVER, Flow, NetworkFlow, Peer
+from constructs.postgres_cluster import PORT, STATUS_PORT
 from constructs.release import Release
 from constructs.settings import Cpu, Size, Sized
 from constructs.versions import VERSIONS
 
 _WEBHOOK_PORT = 9443
-_INSTANCE_STATUS_PORT = 8000
 _PLUGIN_PORT = 9090
 _READY = "operators-ready"
 
@@ -112,7 +112,7 @@ class Operators(Construct):
             callers=[Flow(ANYWHERE, ports=(_WEBHOOK_PORT,))],
             calls=[
                 API_SERVER,
-                Flow(instances, ports=(_INSTANCE_STATUS_PORT, 5432)),
+                Flow(instances, ports=(STATUS_PORT, PORT)),
                 Flow(Peer(pods=plugin), ports=(_PLUGIN_PORT,)),
             ],
             depends_on=depends_on,

@@ -38,8 +38,8 @@ PLATFORM_HOSTS = ("atlantis", "dashboard", "kubero", "vault")
 ENVIRONMENT_HOSTS = ("posthog", "signoz")
 # On the namespace of a pipeline of Kubero's.
 PIPELINE_LABEL = "strata/pipeline"
+# Kubero's namespace, and the ServiceAccounts of its server, which has the same name, and of its operator.
 KUBERO = "kubero"
-# What Kubero's server and operator act as.
 KUBERO_OPERATOR = "kubero-operator"
 
 # On an object in an environment's namespace that the platform alone may change.

@@ -9,21 +9,13 @@ from cdktf_cdktf_provider_kubernetes.cluster_role_binding_v1 import (
     ClusterRoleBindingV1RoleRef,
     ClusterRoleBindingV1Subject,
 )
-from cdktf_cdktf_provider_kubernetes.cluster_role_v1 import (
-    ClusterRoleV1,
-    ClusterRoleV1AggregationRule,
-    ClusterRoleV1AggregationRuleClusterRoleSelectors,
-    ClusterRoleV1Metadata,
-    ClusterRoleV1Rule,
-)
 from cdktf_cdktf_provider_kubernetes.service_account_v1 import ServiceAccountV1, ServiceAccountV1Metadata
 
 from constructs import Construct
+from constructs.l2_platform.aggregated_role import RBAC, READ, aggregated_role
 from constructs.oidc import OidcSettings, members
 
 _VIEWER = "viewer"
-_RBAC = "rbac.authorization.k8s.io"
-_AGGREGATE = f"strata/aggregate-to-{_VIEWER}"
 # What the built-in `view` leaves out: what belongs to no namespace, who may do what, and the operators' objects. None
 # of them holds a secret. With `view` come namespaces, quotas, workloads, ConfigMaps, events and the pods' logs.
 _READABLE = {
@@ -56,7 +48,7 @@ _READABLE = {
         "scheduledbackups",
         "subscriptions",
     ),
-    _RBAC: ("clusterrolebindings", "clusterroles", "rolebindings", "roles"),
+    RBAC: ("clusterrolebindings", "clusterroles", "rolebindings", "roles"),
     "scheduling.k8s.io": ("priorityclasses",),
     "storage.k8s.io": ("csidrivers", "csinodes", "csistoragecapacities", "storageclasses", "volumeattachments"),
 }
@@ -78,26 +70,7 @@ class Viewer(Construct):
         depends_on: Sequence[ITerraformDependable],
     ) -> None:
         super().__init__(scope, id_)
-        ClusterRoleV1(
-            self,
-            "more",
-            metadata=ClusterRoleV1Metadata(name=f"{_VIEWER}-more", labels={_AGGREGATE: "true"}),
-            rule=[
-                ClusterRoleV1Rule(api_groups=[group], resources=list(kinds), verbs=["get", "list", "watch"])
-                for group, kinds in _READABLE.items()
-            ],
-        )
-        role = ClusterRoleV1(
-            self,
-            "this",
-            metadata=ClusterRoleV1Metadata(name=_VIEWER),
-            aggregation_rule=ClusterRoleV1AggregationRule(
-                cluster_role_selectors=[
-                    ClusterRoleV1AggregationRuleClusterRoleSelectors(match_labels={label: "true"})
-                    for label in (_AGGREGATE, f"{_RBAC}/aggregate-to-view")
-                ]
-            ),
-        )
+        role = aggregated_role(self, name=_VIEWER, built_in=["view"], own="more", rules=[(_READABLE, READ)])
         account = ServiceAccountV1(
             self,
             "account",
@@ -105,7 +78,7 @@ class Viewer(Construct):
             automount_service_account_token=False,
             depends_on=list(depends_on),
         )
-        reference = ClusterRoleBindingV1RoleRef(api_group=_RBAC, kind="ClusterRole", name=_VIEWER)
+        reference = ClusterRoleBindingV1RoleRef(api_group=RBAC, kind="ClusterRole", name=_VIEWER)
         ClusterRoleBindingV1(
             self,
             "binding",
@@ -119,7 +92,7 @@ class Viewer(Construct):
             "groups",
             metadata=ClusterRoleBindingV1Metadata(name=f"{_VIEWER}-${{substr(sha256(each.value), 0, 8)}}"),
             role_ref=reference,
-            subject=[ClusterRoleBindingV1Subject(kind="Group", name="${each.value}", api_group=_RBAC)],
+            subject=[ClusterRoleBindingV1Subject(kind="Group", name="${each.value}", api_group=RBAC)],
             depends_on=[role],
         )
         # A binding for each group: nothing lives in one.
