@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ CHARTS = {
     "vault": "release",
     "vault-configuration": "configuration",
     "vault-keys": "keys",
-    "vault-snapshots": "snapshots_release",
+    "snapshots": "snapshots_release",
 }
 ENGINE = {
     "engine": {"path": "database", "type": "database", "configuration": {"config": [{"name": "shop"}]}},
@@ -325,51 +324,41 @@ def test_snapshots_reach_the_port_of_the_bucket(
 
 
 def snapshot_pod(values_of: ValuesOf, render: Render, **variables: object) -> dict[str, Any]:
-    return dict(pods(render("vault-snapshots", values_of("vault-snapshots", **variables))))["CronJob/vault-snapshots"]
+    return dict(pods(render("snapshots", values_of("snapshots", **variables))))["CronJob/vault-snapshots"]
 
 
 def test_a_snapshot_lies_on_the_volume_unless_there_is_a_bucket(values_of: ValuesOf, render: Render) -> None:
     pod = snapshot_pod(values_of, render)
     assert pod["volumes"] == [{"name": "snapshots", "persistentVolumeClaim": {"claimName": "vault-snapshots"}}]
-    assert [container["name"] for container in pod["containers"]] == ["save"]
+    assert [container["name"] for container in (*pod["initContainers"], *pod["containers"])] == ["save", "expire"]
     pod = snapshot_pod(values_of, render, backups={"bucket": "backups", "endpoint": "https://s3.example.com"})
     assert pod["volumes"] == [{"name": "snapshots", "emptyDir": {}}]
     assert [container["name"] for container in (*pod["initContainers"], *pod["containers"])] == ["save", "upload"]
     upload = pod["containers"][0]
-    assert ":s3:backups/infra/vault" in upload["args"][0]
     environment = by_name(upload["env"])
+    assert environment["PLACE"]["value"] == ":s3:backups/infra/vault"
     assert environment["RCLONE_S3_ENDPOINT"]["value"] == "https://s3.example.com"
     assert environment["RCLONE_S3_SECRET_ACCESS_KEY"]["valueFrom"]["secretKeyRef"]["key"] == "ACCESS_SECRET_KEY"
 
 
-@pytest.mark.parametrize("succeeds", [True, False])
-def test_half_a_file_is_no_snapshot_and_old_ones_go_only_after_a_new_one(
-    succeeds: bool,  # noqa: FBT001 (a parameter of the test)
-    values_of: ValuesOf,
-    render: Render,
-    tmp_path: Path,
-) -> None:
-    (container,) = snapshot_pod(values_of, render, vault={"snapshots": {"keep_days": 3}})["containers"]
-    binaries, place = tmp_path / "bin", tmp_path / "snapshots"
-    binaries.mkdir()
-    place.mkdir()
-    vault = binaries / "vault"
-    vault.write_text(
-        '#!/bin/sh\n[ "$1" = write ] && { echo token; exit; }\n'
-        f'[ "$VAULT_TOKEN" = token ] && echo half > "$5" && exit {0 if succeeds else 2}\n',
-        encoding="utf-8",
-    )
-    vault.chmod(0o755)
-    for name, days in (("vault-old.snap", 5), ("vault-new.snap", 1)):
-        (place / name).touch()
-        os.utime(place / name, (time.time() - days * 86400,) * 2)
-    script = container["args"][0].replace("/snapshots", str(place))
-    environment = {"PATH": f"{binaries}:{os.environ['PATH']}"}
-    ran = subprocess.run([*container["command"], script], env=environment, check=False)  # noqa: S603
-    assert (ran.returncode == 0) == succeeds
-    kept = sorted(path.name for path in place.glob("*.snap"))
-    assert ("vault-old.snap" in kept) != succeeds
-    assert len(kept) == 2
+def test_half_a_file_is_no_snapshot(tmp_path: Path, values_of: ValuesOf, render: Render) -> None:
+    (container,) = snapshot_pod(values_of, render)["initContainers"]
+    for succeeds in (True, False):
+        binaries, place = tmp_path / f"bin-{succeeds}", tmp_path / f"snapshots-{succeeds}"
+        binaries.mkdir()
+        place.mkdir()
+        vault = binaries / "vault"
+        vault.write_text(
+            '#!/bin/sh\n[ "$1" = write ] && { echo token; exit; }\n'
+            f'[ "$VAULT_TOKEN" = token ] && echo half > "$5" && exit {0 if succeeds else 2}\n',
+            encoding="utf-8",
+        )
+        vault.chmod(0o755)
+        script = container["args"][0].replace("/snapshots", str(place))
+        environment = {"PATH": f"{binaries}:{os.environ['PATH']}"}
+        ran = subprocess.run([*container["command"], script], env=environment, check=False)  # noqa: S603
+        assert (ran.returncode == 0) == succeeds
+        assert len(list(place.glob("vault-*.snap"))) == succeeds
 
 
 def test_a_destroy_meets_vaults_lock_before_anything_of_it(stacks: dict[str, Stack]) -> None:

@@ -10,11 +10,10 @@ from constructs.backups import BackupSettings
 from constructs.deletion_lock import PROTECTED_LABEL, DeletionLock
 from constructs.l2_platform.vault_server import CLUSTER_PORT, KEYS, PORT, SMALL, chart_values
 from constructs.l2_platform.vault_snapshots import (
-    SNAPSHOTS,
     SNAPSHOTS_ACCOUNT,
     SNAPSHOTS_VOLUME,
-    SnapshotSettings,
     VaultSnapshots,
+    VaultSnapshotSettings,
 )
 from constructs.network_flow import (
     ANYWHERE,
@@ -30,6 +29,7 @@ from constructs.release import Release
 from constructs.route import Addresses, Route
 from constructs.secrets_engine import SecretsEngine
 from constructs.settings import Cpu, Size, Sized
+from constructs.snapshots import pods_of
 from constructs.versions import VERSIONS
 
 _INJECTOR_PORT = 8080
@@ -51,7 +51,7 @@ class VaultSettings(Sized):
     memory: Size = "256Mi"
     storage: Size = "5Gi"
     """Size of each server's volume."""
-    snapshots: SnapshotSettings = SnapshotSettings()
+    snapshots: VaultSnapshotSettings = VaultSnapshotSettings()
     """Snapshots of all that is in Vault."""
 
 
@@ -172,7 +172,7 @@ class Vault(Construct):
         self, clients: Reference, engines: Sequence[SecretsEngine], depends_on: Sequence[ITerraformDependable]
     ) -> None:
         servers = Flow(Peer(pods=VAULT.peer.pods), ports=(PORT, CLUSTER_PORT))
-        own = [Flow(Peer(pods=pods), ports=(PORT,)) for pods in (_CONFIGURE, SNAPSHOTS)]
+        own = [Flow(Peer(pods=pods), ports=(PORT,)) for pods in (_CONFIGURE, pods_of("vault"))]
         flows: dict[str, tuple[Mapping[str, str], list[Flow], list[Flow]]] = {
             "vault": (
                 VAULT.peer.pods,

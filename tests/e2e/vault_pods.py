@@ -213,7 +213,7 @@ class Pods:
     def snapshot(self, place: Path) -> subprocess.CompletedProcess[str]:
         """Run the container that saves."""
         (job,) = objects("cronjobs", f"--namespace={NAMESPACE}")
-        (save,) = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+        (save,) = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["initContainers"]
         command = [*save["command"], *(word.replace("/snapshots", str(place)) for word in save["args"])]
         return self.run("vault-snapshots", command)
 

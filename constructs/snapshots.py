@@ -1,0 +1,112 @@
+"""Snapshots: a store that is saved to files on a schedule, and brought back by a Job."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from cdktf import ITerraformDependable
+from pydantic import Field
+
+from constructs import Construct
+from constructs.backups import BackupSettings
+from constructs.network_flow import Flow, NetworkFlow
+from constructs.release import Release
+from constructs.settings import Cron, Settings
+from constructs.versions import VERSIONS
+
+
+class SnapshotSettings(Settings):
+    """When a store is saved, and for how long a snapshot is kept."""
+
+    schedule: Cron = "0 2 * * *"
+    """When, by the clock of the control plane."""
+    keep_days: int = Field(default=14, ge=1, le=3650)
+    """Days after which a snapshot is deleted."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """What is saved: `charts/snapshots/scripts/<system>/save` writes it to a file `<system>-<time>...` in /snapshots.
+
+    The scripts run in `image` as `user` and `group`, with the environment `env` in Kubernetes' form and, for the one
+    that saves, the ServiceAccount `account`. Where `data` names the store's volume there is `scripts/<system>/restore`
+    as well, which has it at /data. Without a bucket snapshots go to the volume `claim`; without that, too, nothing is
+    saved.
+    """
+
+    system: str
+    namespace: str
+    image: str
+    user: int
+    group: int
+    env: Sequence[Mapping[str, object]]
+    calls: Sequence[Flow]
+    account: str = ""
+    data: str = ""
+    claim: str = ""
+
+
+class Snapshots(Construct):
+    """A CronJob `<system>-snapshots` that saves to a folder of the bucket; `<system>-restore` never runs by itself.
+
+    `make restore` makes a Job of the second while the store is stopped.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        store: Store,
+        folder: str,
+        priority_class: str,
+        backups: BackupSettings,
+        settings: SnapshotSettings,
+        depends_on: Sequence[ITerraformDependable] = (),
+    ) -> None:
+        super().__init__(scope, id_)
+        name = f"{store.system}-snapshots"
+        NetworkFlow(
+            self,
+            "flow",
+            name=name,
+            namespace=store.namespace,
+            pods=pods_of(store.system),
+            calls=[*store.calls, backups.flow()],
+            depends_on=depends_on,
+        )
+        Release(
+            self,
+            "release",
+            chart="snapshots",
+            name=name,
+            namespace=store.namespace,
+            values={
+                "system": store.system,
+                "name": name,
+                "image": store.image,
+                "user": store.user,
+                "group": store.group,
+                "env": list(store.env),
+                "bucketImage": VERSIONS.images["rclone"],
+                "account": store.account,
+                "priorityClass": priority_class,
+                "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
+                "schedule": settings.schedule,
+                "keepDays": settings.keep_days,
+                "data": store.data,
+                "claim": store.claim,
+                "bucket": {
+                    "name": backups.bucket,
+                    "folder": folder,
+                    "endpoint": backups.endpoint,
+                    "region": backups.region,
+                    "secret": backups.secret,
+                },
+            },
+            depends_on=depends_on,
+        )
+
+
+def pods_of(system: str) -> dict[str, str]:
+    """Return the labels of the pods that save a store and bring it back."""
+    return {"app.kubernetes.io/name": f"{system}-snapshots"}
