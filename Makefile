@@ -26,7 +26,7 @@ FINGERPRINT = find $(INPUTS) $(OUTPUTS) -type f ! -path '*/.terraform/*' ! -path
 LOCK = $(RUN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 \
   --generate-hashes --no-emit-index-url --no-header --output-file
 
-.PHONY: help synth test check lint types imports fresh bench e2e doctor bootstrap secrets plan apply recover nodes state move-state init who lock clean
+.PHONY: help synth test check lint types imports fresh bench e2e doctor bootstrap secrets plan apply recover backup restore nodes state move-state init who lock clean
 
 help: ## Print the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-10s %s\n", $$1, $$2}'
@@ -81,6 +81,14 @@ apply: init ## Apply the stack ENV (staging) to the cluster of KUBECONFIG, as it
 
 recover: init ## After an apply of the stack ENV was killed: take what it left into the state, and apply again
 	@$(ACT) $(RUN)/python -m stacks.recover $(ENV) $(TERRAFORM) $(ARGUMENTS)
+
+backup: who ## Save all stores of the stack ENV (staging) now, and wait until they are saved
+	@$(ACT) $(RUN)/python -m stacks.backup $(ENV)
+
+restore: export TO := $(TO)
+restore: export DRY_RUN := $(DRY_RUN)
+restore: who ## Bring SYSTEM of the environment ENV (staging) back to TO, its newest backup if not given; DRY_RUN=1 only says how
+	@$(ACT) $(RUN)/python -m stacks.restore "$(ENV)" "$(SYSTEM)" $(TERRAFORM) $(ARGUMENTS)
 
 nodes: ENV = infra
 nodes: export KUBE_CONFIG_PATH = $(abspath $(KUBECONFIG))

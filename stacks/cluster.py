@@ -2,10 +2,16 @@
 
 import os
 import subprocess
+import time
+from collections.abc import Callable
 
 
 class ClusterError(Exception):
     """The API server gave no answer, or refused; the message is kubectl's."""
+
+
+class WaitError(ClusterError):
+    """What was waited for did not come in time."""
 
 
 def kubectl(*arguments: str, text: str | None = None) -> str:
@@ -24,3 +30,14 @@ def kubectl(*arguments: str, text: str | None = None) -> str:
     if done.returncode != 0:
         raise ClusterError(done.stderr.strip() or done.stdout.strip())
     return done.stdout
+
+
+def wait_for(look: Callable[[], str], seconds: int, words: str) -> str:
+    """Look every two seconds until there is something, and return it. Raises `WaitError` and `ClusterError`."""
+    end = time.monotonic() + seconds
+    while not (found := look()):
+        if time.monotonic() > end:
+            message = f"waited {seconds} seconds for {words}, in vain"
+            raise WaitError(message)
+        time.sleep(2)
+    return found
