@@ -70,8 +70,8 @@ bootstrap: $(VENV)/synth ## Go from nothing to the first pull request; asks befo
 	@$(RUN)/python -m stacks.bootstrap "$(MAKE)"
 
 secrets: ENV = infra
-secrets: who ## Ask for the Secrets with tokens of others that are missing, and make them
-	@$(ACT) $(RUN)/python -m stacks.supplied
+secrets: who ## Ask for the Secrets with credentials of others that the stack ENV (infra) lacks, and make them
+	@$(ACT) $(RUN)/python -m stacks.supplied $(ENV)
 
 plan: init ## Plan the stack ENV (staging) on the cluster of KUBECONFIG, as its deployer
 	$(ACT) $(TERRAFORM) -chdir=$(STACK) plan $(ARGUMENTS)
