@@ -13,6 +13,7 @@ from constructs.versions import VERSIONS
 
 PORT = 5432
 STATUS_PORT = 8000
+METRICS_PORT = 9187
 OPERATOR = Flow(
     Peer(pods={"app.kubernetes.io/name": "cloudnative-pg"}, namespaces=("iac",)),
     ports=(PORT, STATUS_PORT),

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from cdktf import ITerraformDependable
 
 from constructs import Construct
+from constructs.metrics import PodTarget
 from constructs.reference import expression
 from constructs.release import Release
 from constructs.route import CLUSTER_ISSUER
@@ -221,6 +222,14 @@ class Certificates(Construct):
             depends_on=[manager.resource],
         )
         self.ready: Sequence[ITerraformDependable] = (manager.resource,)
+        self.targets = (
+            PodTarget(
+                job="cert-manager",
+                port=9402,
+                pods={"app.kubernetes.io/name": "cert-manager", "app.kubernetes.io/component": "controller"},
+                namespace="kube-system",
+            ),
+        )
         entry_point = {"to": "websecure", "scheme": "https", "permanent": True}
         Release(
             self,

@@ -11,8 +11,10 @@ from constructs.backups import BackupSettings
 from constructs.deletion_lock import DeletionLock
 from constructs.generated_secret import GeneratedSecret, Password
 from constructs.l2_platform.credentials import ACCESS, FUNCTIONS, ISSUER, clients_of, secrets_engine
+from constructs.metrics import PodTarget
 from constructs.network_flow import API_SERVER, Flow, NetworkFlow, Peer, pods_of
 from constructs.postgres_cluster import (
+    METRICS_PORT,
     OPERATOR,
     PORT,
     STATUS_PORT,
@@ -90,6 +92,9 @@ class Database(Construct):
         databases = expression("{}", settings.databases)
         pods = instances_of(_NAME)
         instances = Flow(Peer(pods=pods), ports=(PORT, STATUS_PORT))
+        self.targets = (
+            PodTarget(job=_NAME, port=METRICS_PORT, pods={**pods, "cnpg.io/podRole": "instance"}, namespace=namespace),
+        )
         NetworkFlow(
             self,
             "flow",
@@ -97,7 +102,12 @@ class Database(Construct):
             namespace=namespace,
             pods=pods,
             # Of this namespace's own pods, only Vault's are let out to it.
-            callers=[instances, OPERATOR, Flow(pods_of([namespace], clients_of(databases)), ports=(PORT,))],
+            callers=[
+                instances,
+                OPERATOR,
+                Flow(pods_of([namespace], clients_of(databases)), ports=(PORT,)),
+                *(target.caller() for target in self.targets),
+            ],
             calls=[instances, API_SERVER, backups.flow()],
             depends_on=depends_on,
         )
