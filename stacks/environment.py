@@ -8,6 +8,7 @@ from constructs.environment import Environment
 from constructs.l3_data.postgres import Postgres, PostgresSettings
 from constructs.l3_data.redis import Redis, RedisSettings
 from constructs.l4_insight.signoz import SigNoz, SigNozSettings
+from constructs.metrics import ScrapeTarget
 from stacks.backend import Backend
 from stacks.stack import Stack, StackSettings
 
@@ -32,10 +33,20 @@ class EnvironmentStack(Stack[EnvironmentSettings]):
         environment = Environment(file.environment, file.env_prefix)
         super().__init__(scope, file=file, is_infra=False, namespace=environment.data_namespace, backend=backend)
         variables = self.variables
+        targets: list[ScrapeTarget] = []
         if "redis" in file.components:
-            Redis(self, "redis", environment=environment, settings=variables.redis)
+            redis = Redis(self, "redis", environment=environment, settings=variables.redis)
+            targets += redis.targets
         if "postgres" in file.components:
-            Postgres(self, "postgres", environment=environment, settings=variables.postgres)
+            postgres = Postgres(self, "postgres", environment=environment, settings=variables.postgres)
+            targets += postgres.targets
         if "signoz" in file.components:
-            SigNoz(self, "signoz", environment=environment, addresses=self.addresses, settings=variables.signoz)
+            SigNoz(
+                self,
+                "signoz",
+                environment=environment,
+                addresses=self.addresses,
+                targets=targets,
+                settings=variables.signoz,
+            )
         DeletionLock(self, "lock", name="stack", namespace=environment.data_namespace, holds=self)

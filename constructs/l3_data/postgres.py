@@ -1,5 +1,7 @@
 """Postgres: a CloudNativePG cluster in `data-<environment>`."""
 
+from collections.abc import Sequence
+
 from pydantic import Field
 
 from constructs import Construct
@@ -7,6 +9,7 @@ from constructs.deletion_lock import DeletionLock
 from constructs.endpoint import Endpoint
 from constructs.environment import Environment
 from constructs.generated_secret import GeneratedSecret, Password
+from constructs.metrics import ScrapeTarget
 from constructs.network_flow import API_SERVER, Flow, NetworkFlow, Peer, pods_of
 from constructs.postgres_cluster import (
     OPERATOR,
@@ -94,6 +97,7 @@ class Postgres(Construct):
             holds=self,
             also=["clusters.postgresql.cnpg.io/postgres"],
         )
+        self.targets: Sequence[ScrapeTarget] = ()
         self.endpoint = Endpoint(
             host=f"postgres-rw.{namespace}.svc",
             port=PORT,

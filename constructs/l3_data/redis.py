@@ -1,5 +1,6 @@
 """Redis: one server with an append-only file, in `data-<environment>`."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -9,6 +10,7 @@ from constructs.deletion_lock import DeletionLock
 from constructs.endpoint import Endpoint
 from constructs.environment import Environment
 from constructs.generated_secret import REVISION_ANNOTATION, GeneratedSecret, Password
+from constructs.metrics import ScrapeTarget
 from constructs.network_flow import Flow, NetworkFlow, pods_of
 from constructs.reference import expression, mebibytes
 from constructs.release import Release
@@ -78,6 +80,7 @@ class Redis(Construct):
             depends_on=[auth.resource],
         )
         DeletionLock(self, "lock", name="redis", namespace=namespace, holds=self)
+        self.targets: Sequence[ScrapeTarget] = ()
         self.endpoint = Endpoint(
             host=f"{release.name}.{namespace}.svc", port=_PORT, secret=auth.name, password_key=_PASSWORD_KEY
         )
