@@ -7,6 +7,7 @@ from typing import Annotated
 from cdktf import ITerraformDependable
 
 from constructs import Construct
+from constructs.footprint import Footprint, footprint
 from constructs.l2_platform.tenancy import PLATFORM_LABELS
 from constructs.metrics import COLLECTOR, TELEMETRY_NAMESPACE, TELEMETRY_PODS, PodTarget
 from constructs.network_flow import ANYWHERE, API_SERVER, DNS, TRAEFIK, Flow, NetworkFlow, Peer
@@ -103,6 +104,14 @@ class TelemetrySettings(Sized):
     """Whose logs are sent."""
     verify_kubelets: bool = True
     """Whether kubelets must show a certificate of the cluster's own authority, as those of K3s do."""
+
+
+def footprints(settings: TelemetrySettings, nodes: int) -> tuple[Footprint, ...]:
+    """Return what telemetry asks for, on so many nodes."""
+    return (
+        footprint(f"{_NAME}-otel-agent", settings.agent.resources(), pods=nodes),
+        footprint(f"{_NAME}-otel-deployment", settings.resources()),
+    )
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 environment = "infra"
 env_prefix  = ""
 base_domain = "example.com"
-components  = ["atlantis", "certificates", "dashboard", "database", "dns", "kubero", "operators", "vault"]
+components  = ["atlantis", "certificates", "dashboard", "database", "dns", "kubero", "operators", "telemetry", "vault"]
 
 atlantis = {
   cpu     = "200m"
@@ -80,5 +80,15 @@ quotas = {
   staging = {
     data       = { cpu = "16", memory = "64Gi", storage = "1Ti", pods = 100 }
     monitoring = { cpu = "16", memory = "64Gi", storage = "1Ti", pods = 100 }
+  }
+}
+
+telemetry = {
+  environment = "prod"
+  cpu         = "60m"
+  memory      = "320Mi"
+  agent = {
+    cpu    = "70m"
+    memory = "384Mi"
   }
 }
