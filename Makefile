@@ -26,7 +26,7 @@ FINGERPRINT = find $(INPUTS) $(OUTPUTS) -type f ! -path '*/.terraform/*' ! -path
 LOCK = $(RUN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 \
   --generate-hashes --no-emit-index-url --no-header --output-file
 
-.PHONY: help synth test check lint types imports fresh bench e2e doctor bootstrap secrets plan apply recover backup restore nodes state move-state init who lock clean
+.PHONY: help synth test check lint types imports fresh bench e2e doctor bootstrap secrets plan apply recover backup restore teardown nodes state move-state init who lock clean
 
 help: ## Print the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-10s %s\n", $$1, $$2}'
@@ -70,8 +70,8 @@ bootstrap: $(VENV)/synth ## Go from nothing to the first pull request; asks befo
 	@$(RUN)/python -m stacks.bootstrap "$(MAKE)"
 
 secrets: ENV = infra
-secrets: who ## Ask for the Secrets with tokens of others that are missing, and make them
-	@$(ACT) $(RUN)/python -m stacks.supplied
+secrets: who ## Ask for the Secrets with credentials of others that the stack ENV (infra) lacks, and make them
+	@$(ACT) $(RUN)/python -m stacks.supplied $(ENV)
 
 plan: init ## Plan the stack ENV (staging) on the cluster of KUBECONFIG, as its deployer
 	$(ACT) $(TERRAFORM) -chdir=$(STACK) plan $(ARGUMENTS)
@@ -89,6 +89,13 @@ restore: export TO := $(TO)
 restore: export DRY_RUN := $(DRY_RUN)
 restore: who ## Bring SYSTEM of the environment ENV (staging) back to TO, its newest backup if not given; DRY_RUN=1 only says how
 	@$(ACT) $(RUN)/python -m stacks.restore "$(ENV)" "$(SYSTEM)" $(TERRAFORM) $(ARGUMENTS)
+
+teardown: export DRY_RUN := $(DRY_RUN)
+teardown: export BACKUP := $(BACKUP)
+teardown: export VOLUMES := $(VOLUMES)
+teardown: who ## Take the environment ENV down, after a last backup; DRY_RUN=1 only says what, VOLUMES=delete deletes all data
+	@test "$(origin ENV)" = "command line" || { echo "Give ENV=<environment>: it has no default here" >&2; exit 1; }
+	@$(ACT) $(RUN)/python -m stacks.teardown $(ENV) $(TERRAFORM) $(ARGUMENTS)
 
 nodes: ENV = infra
 nodes: export KUBE_CONFIG_PATH = $(abspath $(KUBECONFIG))

@@ -2,13 +2,12 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from constructs.environment import Environment
-from stacks.cluster import ClusterError, kubectl, wait_for
+from stacks.cluster import ClusterError, kubectl, objects, wait_for
 from stacks.jobs import JobError, finish, start
 from stacks.project import INFRA
 
@@ -49,22 +48,17 @@ def back_up(stack: str) -> tuple[list[str], list[str]]:
 
 
 def _begin(namespace: str) -> Iterator[Backup]:
-    for item in _objects("cronjobs", namespace, f"--selector={BACKUP_LABEL}"):
+    for item in objects("cronjobs", namespace, f"--selector={BACKUP_LABEL}"):
         job = start(item["metadata"]["name"], namespace)
         store = f"{namespace}/{item['metadata']['labels'][BACKUP_LABEL]}"
         yield Backup(store, lambda job=job: finish(job, namespace, _SECONDS))  # type: ignore[misc]
-    for item in _objects("scheduledbackups.postgresql.cnpg.io", namespace):
+    for item in objects("scheduledbackups.postgresql.cnpg.io", namespace):
         cluster = item["spec"]["cluster"]["name"]
         name = f"{cluster}-{datetime.now(UTC):%Y%m%d%H%M%S}"
         spec = {"cluster": {"name": cluster}, "method": "plugin", "pluginConfiguration": _PLUGIN}
         body = {"apiVersion": "postgresql.cnpg.io/v1", "kind": "Backup", "spec": spec}
         kubectl("create", "--filename=-", text=json.dumps({**body, "metadata": {"name": name, "namespace": namespace}}))
         yield Backup(f"{namespace}/{cluster}", lambda name=name: _completed(name, namespace))  # type: ignore[misc]
-
-
-def _objects(kind: str, namespace: str, *arguments: str) -> Sequence[dict[str, Any]]:
-    found = json.loads(kubectl("get", kind, f"--namespace={namespace}", "--output=json", *arguments))
-    return [item for item in found["items"] if not item["metadata"].get("deletionTimestamp")]
 
 
 def _completed(backup: str, namespace: str) -> None:

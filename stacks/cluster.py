@@ -1,9 +1,11 @@
 """The cluster of KUBECONFIG, asked by kubectl: in the context of TF_VAR_kube_context, if that is given."""
 
+import json
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 
 class ClusterError(Exception):
@@ -30,6 +32,12 @@ def kubectl(*arguments: str, text: str | None = None) -> str:
     if done.returncode != 0:
         raise ClusterError(done.stderr.strip() or done.stdout.strip())
     return done.stdout
+
+
+def objects(kind: str, namespace: str, *arguments: str) -> Sequence[dict[str, Any]]:
+    """Return the objects of a kind in a namespace that are not on their way out. Raises `ClusterError`."""
+    found = json.loads(kubectl("get", kind, f"--namespace={namespace}", "--output=json", *arguments))
+    return [item for item in found["items"] if not item["metadata"].get("deletionTimestamp")]
 
 
 def wait_for(look: Callable[[], str], seconds: int, words: str) -> str:

@@ -175,10 +175,11 @@ def files(project: "Project") -> Iterator[Finding]:
             yield mend("certificates.email", f"{words}, a webhook's sender neither: set it in envs/infra.tfvars")
         else:
             yield later("certificates.email", f"{words}: set it in envs/infra.tfvars, if anybody is to")
-    saved = stores_of(project.infra.components)
-    if saved and not project.infra.backups.bucket:
-        words = f"no bucket: {' and '.join(saved)} would be lost with the node's disk"
-        yield later("backups.bucket", f"{words}; set it in envs/infra.tfvars, then make secrets")
+    for name, file in settings.items():
+        saved = stores_of(file.components)
+        if saved and not file.backups.bucket:
+            words = f"no bucket: {' and '.join(saved)} would be lost with the node's disk"
+            yield later("backups.bucket", f"{words}; set it in envs/{name}.tfvars, then make secrets ENV={name}")
     backend = project.cdktf.context.backend.type
     if has_atlantis and backend == "local":
         yield later("state", "local, which Atlantis refuses: after the first apply choose a backend, then make state")
@@ -313,20 +314,22 @@ def _rights(you: Mapping[str, Any]) -> Finding:
     return ok("rights", f"you are {name}, and may act as deployer-infra: give AS=deployer-infra with ENV=infra")
 
 
-def secrets(infra: Mapping[str, Any]) -> Iterator[Finding]:
+def secrets(project: "Project") -> Iterator[Finding]:
     """Look for the Secrets that people supply: whether they are there with their keys, never at what is in them."""
     from stacks.supplied import keys_of, supplied  # noqa: PLC0415 (it loads the bindings, which may be what is damaged)
 
-    for secret in supplied(infra):
-        subject = f"Secret {secret.namespace}/{secret.name}"
-        found = keys_of(secret)
-        if found is None:
-            yield later(subject, f"not there: {secret.purpose}; make secrets asks for it")
-        elif missing := secret.lacks(found):
-            yield mend(subject, f"has no {', '.join(missing)}: delete it, then make secrets")
-        else:
-            yield ok(subject, "is there")
-    if "atlantis" in infra["components"] and infra["atlantis"]["credentials_revision"] > 0:
+    for file in (project.infra, *project.environments.values()):
+        command = f"make secrets ENV={file.environment}"
+        for secret in supplied(file.model_dump()):
+            subject = f"Secret {secret.namespace}/{secret.name}"
+            found = keys_of(secret)
+            if found is None:
+                yield later(subject, f"not there: {secret.purpose}; {command} asks for it")
+            elif missing := secret.lacks(found):
+                yield mend(subject, f"has no {', '.join(missing)}: delete it, then {command}")
+            else:
+                yield ok(subject, "is there")
+    if "atlantis" in project.infra.components and project.infra.atlantis.credentials_revision > 0:
         if os.environ.get("TF_VAR_atlantis_token"):  # noqa: SIM112 (Terraform's name)
             yield ok("TF_VAR_atlantis_token", "is set")
         else:
@@ -413,7 +416,7 @@ def examine(terraform: str) -> Iterator[Finding]:
     if file.verdict is Verdict.OK:
         try:
             yield from cluster(infra)
-            yield from secrets(infra)
+            yield from secrets(project)
         except ClusterError as error:
             last = (str(error).splitlines() or [""])[-1]
             yield mend("cluster", f"did not answer: {last}; see that it runs and that KUBECONFIG leads to it")

@@ -3,7 +3,6 @@
 from typing import Literal
 
 from constructs import Construct
-from constructs.backups import BackupSettings
 from constructs.deletion_lock import DeletionLock
 from constructs.environment import Environment
 from constructs.l3_data.postgres import (
@@ -24,8 +23,6 @@ class EnvironmentSettings(StackSettings):
 
     components: tuple[Literal["postgres", "redis", "signoz"], ...]
     """Which systems the stack has. A change needs `make synth`: it decides what is in the stack."""
-    backups: BackupSettings = BackupSettings()
-    """Where the environment's stores are saved."""
     redis: RedisSettings = RedisSettings()
     """Redis (L3)."""
     postgres: PostgresSettings = PostgresSettings()

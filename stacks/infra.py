@@ -7,7 +7,6 @@ from cdktf import ITerraformDependable
 from pydantic import Field, ValidationInfo, field_validator
 
 from constructs import Construct
-from constructs.backups import BackupSettings
 from constructs.deletion_lock import DeletionLock
 from constructs.environment import Environment
 from constructs.l1_bootstrap.atlantis import Atlantis, AtlantisSettings, Guard
@@ -50,8 +49,6 @@ class InfraSettings(StackSettings):
     """What all nodes of `k3s_servers` and `k3s_agents` have in common."""
     atlantis: AtlantisSettings = AtlantisSettings()
     """The server that plans and applies pull requests."""
-    backups: BackupSettings = BackupSettings()
-    """Where the platform's own stores are saved: Vault and the platform database."""
     certificates: CertificatesSettings = CertificatesSettings()
     """Certificates of all routes."""
     dashboard: DashboardSettings = DashboardSettings()

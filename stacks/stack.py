@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from constructs import Construct, Node
+from constructs.backups import BackupSettings
 from constructs.reference import escape, literal, view
 from constructs.route import Addresses
 from constructs.settings import Domain, Form, Name, Prefix, Settings
@@ -39,6 +40,8 @@ class StackSettings(Settings):
     """The domain that all host names end with."""
     components: tuple[str, ...]
     """Which systems the stack has. A change needs `make synth`: it decides what is in the stack."""
+    backups: BackupSettings = BackupSettings()
+    """Where the stack's own stores are saved: in infra Vault and the platform database, else L3 and L4."""
     chart_mirror: Mirror = ""
     """Where all published charts are, instead of their own repositories: a folder of .tgz files, or oci://..."""
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from constructs.backups import BUCKET_KEYS
+from constructs.environment import Environment
 from constructs.oidc import CLIENT_SECRET_KEY
 from stacks.cluster import ClusterError, kubectl
-from stacks.project import ProjectError, load
+from stacks.project import INFRA, ProjectError, load
 
 _ROOT = Path(__file__).resolve().parent.parent
 # The keys of the Secrets by which cert-manager edits a zone.
@@ -25,8 +26,10 @@ _ZONE_KEYS = {
     "google": ("key.json",),
     "rfc2136": ("tsig-secret",),
 }
-# The components that are saved to the bucket of `backups`.
+# The components that are saved to the bucket of `backups`, and where an environment's lie.
 _STORES = ("database", "vault")
+_DATA_STORES = ("postgres", "redis")
+_MONITORING_STORES = ("signoz",)
 # The keys by which Kubero reads a Git server: a token, and where it is, if that is not said by its name.
 _GIT_KEYS = {
     "github": ("GITHUB_PERSONAL_ACCESS_TOKEN",),
@@ -46,7 +49,7 @@ SERVER_KEYS = {
 
 @dataclass(frozen=True)
 class Supplied:
-    """A Secret that must be there before infra is applied. Keys in `drawn` need only be random: nobody has them yet."""
+    """A Secret that must be there before a stack is applied. Keys in `drawn` are random: nobody has them yet."""
 
     namespace: str
     name: str
@@ -59,23 +62,31 @@ class Supplied:
         return [key for key in self.keys if key not in found]
 
 
-def supplied(infra: Mapping[str, Any]) -> list[Supplied]:
-    """Return the Secrets that envs/infra.tfvars names, each once."""
+def supplied(settings: Mapping[str, Any]) -> list[Supplied]:
+    """Return the Secrets that a tfvars file names, each once."""
     found: dict[tuple[str, str], Supplied] = {}
-    for item in (
-        *_zone(infra),
-        *_records(infra),
-        *_server(infra),
-        *_bucket(infra),
-        *_client(infra),
-        *_repositories(infra),
-    ):
+    for item in _of_infra(settings) if settings["environment"] == INFRA else _of_an_environment(settings):
         known = found.get((item.namespace, item.name))
         if known is not None:
             keys = tuple(dict.fromkeys((*known.keys, *item.keys)))
             item = Supplied(item.namespace, item.name, keys, f"{known.purpose}; {item.purpose}")  # noqa: PLW2901
         found[item.namespace, item.name] = item
     return list(found.values())
+
+
+def _of_infra(infra: Mapping[str, Any]) -> Iterator[Supplied]:
+    yield from _zone(infra)
+    yield from _records(infra)
+    yield from _server(infra)
+    yield from _bucket(infra, "iac", _STORES)
+    yield from _client(infra)
+    yield from _repositories(infra)
+
+
+def _of_an_environment(settings: Mapping[str, Any]) -> Iterator[Supplied]:
+    environment = Environment(settings["environment"], settings["env_prefix"])
+    yield from _bucket(settings, environment.data_namespace, _DATA_STORES)
+    yield from _bucket(settings, environment.monitoring_namespace, _MONITORING_STORES)
 
 
 def _zone(infra: Mapping[str, Any]) -> Iterator[Supplied]:
@@ -108,16 +119,16 @@ def _server(infra: Mapping[str, Any]) -> Iterator[Supplied]:
 
 
 def stores_of(components: Sequence[str]) -> list[str]:
-    """Return which of infra's components are saved to the bucket of `backups`."""
-    return [name for name in components if name in _STORES]
+    """Return which of a stack's components are saved to the bucket of `backups`."""
+    return [name for name in components if name in (*_STORES, *_DATA_STORES, *_MONITORING_STORES)]
 
 
-def _bucket(infra: Mapping[str, Any]) -> Iterator[Supplied]:
-    settings = infra["backups"]
-    stores = stores_of(infra["components"])
-    if settings["bucket"] and stores:
-        purpose = f"backups of {' and '.join(stores)} are written to the bucket {settings['bucket']} with it"
-        yield Supplied("iac", settings["secret"], BUCKET_KEYS, purpose)
+def _bucket(settings: Mapping[str, Any], namespace: str, stores: Sequence[str]) -> Iterator[Supplied]:
+    backups = settings["backups"]
+    saved = [name for name in settings["components"] if name in stores]
+    if backups["bucket"] and saved:
+        purpose = f"backups of {' and '.join(saved)} are written to the bucket {backups['bucket']} with it"
+        yield Supplied(namespace, backups["secret"], BUCKET_KEYS, purpose)
 
 
 def _client(infra: Mapping[str, Any]) -> Iterator[Supplied]:
@@ -145,25 +156,33 @@ def keys_of(secret: Supplied) -> tuple[str, ...] | None:
     return tuple(found.split()) if found else None
 
 
-def manifest(secret: Supplied, ask: Callable[[str], str]) -> str | None:
-    """Return the Secret with what a person answers, as JSON; None: they gave an empty answer."""
-    values: dict[str, bytes] = {}
+def values(secret: Supplied, ask: Callable[[str], str]) -> dict[str, bytes] | None:
+    """Return what a person answers for each key; None: they gave an empty answer."""
+    found: dict[str, bytes] = {}
     for key in secret.keys:
         if key in secret.drawn:
-            values[key] = secrets.token_hex(32).encode()
+            found[key] = secrets.token_hex(32).encode()
             continue
         is_file = key.endswith((".json", ".pem"))
         answer = ask(f"{secret.namespace}/{secret.name}, {key}{' (path of the file)' if is_file else ''}: ").strip()
         if not answer:
             return None
-        values[key] = Path(answer).expanduser().read_bytes() if is_file else answer.encode()
+        found[key] = Path(answer).expanduser().read_bytes() if is_file else answer.encode()
+    return found
+
+
+def _manifest(secret: Supplied, content: Mapping[str, bytes]) -> str:
     metadata = {"name": secret.name, "namespace": secret.namespace}
-    data = {key: base64.b64encode(value).decode() for key, value in values.items()}
+    data = {key: base64.b64encode(value).decode() for key, value in content.items()}
     return json.dumps({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data})
 
 
 def ask_for(wanted: Sequence[Supplied], ask: Callable[[str], str]) -> Iterator[str]:
-    """Make each Secret that is not there of what a person answers, and yield a line for each that is still missing."""
+    """Make each Secret that is not there of what a person answers, and yield a line for each that is still missing.
+
+    What has the same name and keys in two namespaces is asked for once.
+    """
+    answered: dict[tuple[str, tuple[str, ...]], dict[str, bytes]] = {}
     for secret in wanted:
         place = f"{secret.namespace}/{secret.name}"
         found = keys_of(secret)
@@ -174,12 +193,13 @@ def ask_for(wanted: Sequence[Supplied], ask: Callable[[str], str]) -> Iterator[s
                 sys.stdout.write(f"{place} is there\n")
             continue
         sys.stdout.write(f"{place} is missing: {secret.purpose}. What you enter is not shown; nothing leaves it out.\n")
-        text = manifest(secret, ask)
-        if text is None:
+        content = answered.get((secret.name, secret.keys)) or values(secret, ask)
+        if content is None:
             yield f"{place} is still missing"
             continue
+        answered[secret.name, secret.keys] = content
         # Through a pipe: an argument would be seen by every user of the machine, a file by whoever finds it.
-        kubectl("create", "--filename=-", text=text)
+        kubectl("create", "--filename=-", text=_manifest(secret, content))
         sys.stdout.write(f"{place} was made\n")
 
 
@@ -189,10 +209,12 @@ def _typed(words: str) -> str:
     return getpass.getpass(words) if sys.stdin.isatty() else sys.stdin.readline()
 
 
-def main() -> int:
-    """Ask for every Secret that is missing in the cluster of KUBECONFIG; return the process's exit status."""
+def main(stack: str) -> int:
+    """Ask for every Secret of a stack that is missing in the cluster; return the process's exit status."""
     try:
-        wanted = supplied(load(_ROOT).infra.model_dump())
+        project = load(_ROOT)
+        settings = {INFRA: project.infra, **project.environments}[stack]
+        wanted = supplied(settings.model_dump())
         missing = list(ask_for(wanted, _typed))
     except ProjectError as error:
         missing = list(error.problems)
@@ -203,4 +225,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))

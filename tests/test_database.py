@@ -182,7 +182,10 @@ def test_the_doctor_says_what_is_not_saved(project: Project) -> None:
         changed = Project(project.root, project.cdktf, infra, project.environments)
         return [finding.words for finding in files(changed) if finding.subject == "backups.bucket"]
 
-    (words,) = bucket(project.infra)
-    assert "would be lost with the node's disk" in words
+    words, *environments = bucket(project.infra)
+    assert "database and vault would be lost with the node's disk" in words
+    assert [word.split("envs/")[1] for word in environments] == [
+        f"{name}.tfvars, then make secrets ENV={name}" for name in project.environments
+    ]
     given = project.infra.backups.model_copy(update={"bucket": "strata-backups"})
-    assert not bucket(project.infra.model_copy(update={"backups": given}))
+    assert bucket(project.infra.model_copy(update={"backups": given})) == environments

@@ -120,7 +120,10 @@ def test_settings_that_are_filled_in_are_not(project: Project) -> None:
     changed = {"base_domain": "strata.test", "certificates": certificates, "components": ("certificates",)}
     infra = project.infra.model_copy(update=changed)
     environments = {
-        name: file.model_copy(update={"base_domain": "strata.test"}) for name, file in project.environments.items()
+        name: file.model_copy(
+            update={"base_domain": "strata.test", "backups": file.backups.model_copy(update={"bucket": "backups"})}
+        )
+        for name, file in project.environments.items()
     }
     findings = list(doctor.files(Project(project.root, project.cdktf, infra, environments)))
     assert [finding.verdict for finding in findings] == [OK, OK]
@@ -247,21 +250,26 @@ def test_the_cluster_of_another_list_of_servers_is_told(infra: dict[str, Any], m
 
 
 def test_secrets_are_looked_for_by_their_keys_and_their_values_are_never_asked_for(
-    infra: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer(monkeypatch, {"get secret atlantis-vcs": "github_token ", "get secret cloudflare-api-token": "api-token "})
-    findings = list(doctor.secrets(infra))
-    assert one(findings, "Secret iac/atlantis-vcs") == (MEND, "has no github_secret: delete it, then make secrets")
+    findings = list(doctor.secrets(project))
+    assert one(findings, "Secret iac/atlantis-vcs") == (
+        MEND,
+        "has no github_secret: delete it, then make secrets ENV=infra",
+    )
     assert one(findings, "Secret kube-system/cloudflare-api-token")[0] is OK
     answer(monkeypatch, {})
-    assert {finding.verdict for finding in doctor.secrets(infra)} == {LATER}
+    assert {finding.verdict for finding in doctor.secrets(project)} == {LATER}
 
 
 def test_a_token_that_terraform_is_to_write_is_looked_for_in_the_environment(
-    infra: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer(monkeypatch, {})
-    written = {**infra, "atlantis": {**infra["atlantis"], "credentials_revision": 1}}
+    atlantis = project.infra.atlantis.model_copy(update={"credentials_revision": 1})
+    infra = project.infra.model_copy(update={"atlantis": atlantis})
+    written = Project(project.root, project.cdktf, infra, project.environments)
     monkeypatch.delenv("TF_VAR_atlantis_token", raising=False)
     assert one(list(doctor.secrets(written)), "TF_VAR_atlantis_token")[0] is LATER
     monkeypatch.setenv("TF_VAR_atlantis_token", "t")

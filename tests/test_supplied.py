@@ -86,6 +86,26 @@ def test_credentials_of_other_providers_are_asked_for_key_by_key(infra: dict[str
     assert (secret.name, secret.keys) == ("aws", ("id", "key"))
 
 
+def test_an_environments_bucket_is_opened_in_each_of_its_namespaces_that_is_saved(project: Project) -> None:
+    prod = project.environments["prod"].model_dump()
+    assert supplied(prod) == []
+    given = {**prod, "backups": {**prod["backups"], "bucket": "backups"}}
+    assert [(item.namespace, item.name) for item in supplied(given)] == [
+        ("data-prod", "backup-bucket"),
+        ("monitoring-prod", "backup-bucket"),
+    ]
+    assert [item.namespace for item in supplied({**given, "components": ("redis",)})] == ["data-prod"]
+
+
+def test_what_two_namespaces_need_is_asked_for_once(cluster: Cluster) -> None:
+    wanted = [Supplied(f"{kind}-prod", "backup-bucket", ("id", "key"), "purpose") for kind in ("data", "monitoring")]
+    answers = iter(["an id", "a key"])
+    assert list(ask_for(wanted, lambda _: next(answers))) == []
+    made = [json.loads(text) for _, text in cluster.calls if text]
+    assert [item["metadata"]["namespace"] for item in made] == ["data-prod", "monitoring-prod"]
+    assert made[0]["data"] == made[1]["data"]
+
+
 TOKEN = "t0ken-of-somebody"  # noqa: S105 (a test's)
 VCS = Supplied("iac", "atlantis-vcs", ("github_token", "github_secret"), "purpose", drawn=("github_secret",))
 
