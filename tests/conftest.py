@@ -13,7 +13,7 @@ import yaml
 
 from stacks.project import Project, load
 from stacks.synthesis import synthesize
-from tests.support import CHARTS, ROOT, Evaluate, Refused, Render, Stack, on_the_path, tfvars_of
+from tests.support import CHARTS, ROOT, Evaluate, Refused, Render, Stack, merged, on_the_path, tfvars_of, values_of
 
 
 @pytest.fixture(scope="session")
@@ -80,7 +80,7 @@ def releases(stacks: dict[str, Stack], project: Project, evaluate: Evaluate) -> 
     found = []
     for stack_name, stack in stacks.items():
         named = stack["resource"]["helm_release"]
-        expressions = {key: release["values"][0] for key, release in named.items()}
+        expressions = {key: values_of(release) for key, release in named.items()}
         tfvars = tfvars_of(project, stack_name)
         values = evaluate(stack, expressions, tfvars=tfvars, enable_infra=stack_name == "infra")
         charts = evaluate(
@@ -89,7 +89,11 @@ def releases(stacks: dict[str, Stack], project: Project, evaluate: Evaluate) -> 
             tfvars=tfvars,
             enable_infra=stack_name == "infra",
         )
-        found += [(stack_name, charts[key].removeprefix("charts/"), yaml.safe_load(values[key])) for key in named]
+        found += [
+            (stack_name, charts[key].removeprefix("charts/"), merged(map(yaml.safe_load, files)))
+            for key in named
+            for files in values[key]
+        ]
     return found
 
 
