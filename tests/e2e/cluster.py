@@ -68,6 +68,21 @@ class Workspace:
                 words, cwd=folder, stdout=said, stderr=subprocess.STDOUT, start_new_session=True
             )
 
+    def command(
+        self, module: str, stack: str, *arguments: str, typed: str = "", **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command of `stacks/` for an environment as `make` does, with what a person would type."""
+        self._folder(stack)
+        act = [str(ROOT / "scripts" / "as-deployer"), stack, sys.executable, "-m", f"stacks.{module}", stack]
+        environment = {**os.environ, **variables}
+        return subprocess.run(  # noqa: S603
+            [*act, *arguments], cwd=self.root, env=environment, input=typed, capture_output=True, text=True, check=False
+        )
+
+    def terraform_words(self, stack: str) -> list[str]:
+        """Return the words that `make` hands to a command that calls Terraform itself."""
+        return [shutil.which("terraform") or "tofu", *self._variables(stack, stack)]
+
     def _folder(self, stack: str) -> Path:
         """Return a stack's folder, in which Terraform can be run."""
         folder = self.root / "terraform" / "stacks" / stack
