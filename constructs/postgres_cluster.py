@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from constructs.backups import BackupSettings
+from constructs.footprint import Footprint, footprint
 from constructs.network_flow import Flow, Peer
 from constructs.reference import Reference, expression, mebibytes
 from constructs.settings import AtLeast, Cpu, Cron, OptionalSize, Settings, Size, Sized
@@ -24,6 +25,7 @@ OPERATOR = Flow(
     ports=(PORT, STATUS_PORT),
 )
 _PLUGIN = {"name": "barman-cloud.cloudnative-pg.io"}
+_SIDECAR_RESOURCES = {"requests": {"cpu": "10m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}
 
 
 class PostgresClusterSettings(Sized):
@@ -84,6 +86,22 @@ def cluster_values(
 def max_connections(settings: PostgresClusterSettings) -> Reference:
     """Return how many connections the memory allows for: one for every 8 MiB, and at most 500."""
     return expression("min(500, floor({} / 8))", mebibytes(settings.memory))
+
+
+def cluster_footprint(name: str, settings: PostgresClusterSettings, *, is_saved: bool) -> Footprint:
+    """Return what the instances ask for; `is_saved`: each has the backup plugin's sidecar.
+
+    A Job that makes an instance is as large as the instance, which is there only when the Job is done.
+    """
+    server = settings.resources()
+    return footprint(
+        name,
+        server,
+        *([_SIDECAR_RESOURCES] if is_saved else []),
+        init=[server],
+        pods=settings.instances,
+        volumes=[size for size in (settings.storage, settings.wal_storage) if size] * settings.instances,
+    )
 
 
 def parameters(settings: PostgresClusterSettings) -> dict[str, object]:
@@ -164,6 +182,6 @@ def _store(bucket: BackupSettings, *, folder: str) -> dict[str, object]:
         "secret": {"create": False, "name": bucket.secret},
         "instanceSidecarConfiguration": {
             "env": [{"name": key, "value": value} for key, value in environment.items()],
-            "resources": {"requests": {"cpu": "10m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
+            "resources": _SIDECAR_RESOURCES,
         },
     }

@@ -28,7 +28,7 @@ class EnvironmentSettings(StackSettings):
     postgres: PostgresSettings = PostgresSettings()
     """Postgres (L3)."""
     postgres_recovery: PostgresRecovery = PostgresRecoverySettings()
-    """Which generation of Postgres serves: see docs/how-to/restore-postgres.md."""
+    """Which generation of Postgres serves: see docs/how-to/restore.md."""
     signoz: SigNozSettings = SigNozSettings()
     """SigNoz (L4)."""
 

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,27 @@ def releases(stacks: dict[str, Stack], project: Project, evaluate: Evaluate) -> 
             for files in values[key]
         ]
     return found
+
+
+@pytest.fixture(scope="session")
+def generations(
+    stacks: dict[str, Stack], project: Project, evaluate: Evaluate
+) -> Callable[..., dict[str, dict[str, Any]]]:
+    """The values of each generation's release as Terraform computes them: `generations(postgres={...})`."""
+
+    def run(**variables: object) -> dict[str, dict[str, Any]]:
+        expression = values_of(stacks["staging"]["resource"]["helm_release"]["postgres_release"])
+        files = evaluate(
+            stacks["staging"],
+            {"values": expression},
+            tfvars=tfvars_of(project, "staging"),
+            backups={"bucket": "strata-backups"},
+            **variables,
+        )["values"]
+        found = [merged(map(yaml.safe_load, each)) for each in files]
+        return {values["fullnameOverride"]: values for values in found}
+
+    return run
 
 
 @pytest.fixture(scope="session")

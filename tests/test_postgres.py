@@ -1,14 +1,11 @@
-"""Postgres (L3): what its values make of the settings, a real server with them, and what a restore would do."""
+"""Postgres (L3): what its values make of the settings, and what a restore would do."""
 
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from constructs.l3_data.postgres import PostgresRecoverySettings
 from stacks import tfvars
@@ -16,27 +13,10 @@ from stacks.project import Project
 from stacks.restore import postgres as module
 from stacks.restore.postgres import block, steps, without_block
 from stacks.restore.step import Request, RestoreError
-from tests.e2e.postgres_server import PostgresServer
-from tests.support import Evaluate, Render, Stack, merged, tfvars_of, values_of
+from tests.support import Render
 
 Values = dict[str, Any]
-BUCKET = {"bucket": "strata-backups", "endpoint": "https://s3.example.com"}
 RESTORED = {"generation": 2, "source": 1, "until": "2026-11-23T04:00:00Z", "keep": [1]}
-
-
-@pytest.fixture(scope="session")
-def generations(stacks: dict[str, Stack], project: Project, evaluate: Evaluate) -> Callable[..., dict[str, Values]]:
-    """The values of each generation's release as Terraform computes them: `generations(postgres={...})`."""
-
-    def run(**variables: object) -> dict[str, Values]:
-        expression = values_of(stacks["staging"]["resource"]["helm_release"]["postgres_release"])
-        files = evaluate(
-            stacks["staging"], {"values": expression}, tfvars=tfvars_of(project, "staging"), backups=BUCKET, **variables
-        )["values"]
-        found = [merged(map(yaml.safe_load, each)) for each in files]
-        return {values["fullnameOverride"]: values for values in found}
-
-    return run
 
 
 # What the values are.
@@ -119,65 +99,6 @@ def test_the_chart_takes_a_recovery_from_the_folder_of_the_source(
     assert folders == {"s3://strata-backups/staging/postgres"}
     # Its own name within that folder is CloudNativePG's default, the Cluster's.
     assert "serverName" not in cluster["plugins"][0]["parameters"]
-
-
-# A real server.
-
-
-@contextmanager
-def served(spec: Values, databases: Sequence[Values]) -> Iterator[PostgresServer]:
-    # Postgres does not run as root, and pytest's own folders are closed to others.
-    with tempfile.TemporaryDirectory() as folder:
-        server = PostgresServer(Path(folder), spec, databases)
-        try:
-            yield server
-        finally:
-            server.stop()
-
-
-def specification(values: Values) -> tuple[Values, list[Values]]:
-    """What the chart makes of the values: the spec of the Cluster, and those of its databases."""
-    cluster = values["cluster"]
-    spec = {
-        "postgresql": cluster["postgresql"],
-        "bootstrap": {"initdb": cluster["initdb"]},
-        "managed": {"roles": cluster["roles"]},
-    }
-    return spec, values["databases"]
-
-
-@pytest.mark.parametrize(
-    "settings", [{"memory": "256Mi", "storage": "1Gi"}, {"memory": "2Gi", "wal_storage": "2Gi"}], ids=["small", "large"]
-)
-def test_a_server_takes_every_parameter(settings: Values, generations: Callable[..., dict[str, Values]]) -> None:
-    (values,) = generations(postgres=settings).values()
-    with served(*specification(values)) as server:
-        for name, value in values["cluster"]["postgresql"]["parameters"].items():
-            same = f"SELECT pg_size_bytes(current_setting('{name}')) = pg_size_bytes('{value}')"
-            if not value.endswith("MB"):
-                same = f"SELECT current_setting('{name}') = '{value}'"
-            assert server.administer("postgres", same) == "t", name
-
-
-def test_a_dump_of_one_generation_is_taken_by_another(generations: Callable[..., dict[str, Values]]) -> None:
-    (values,) = generations(postgres={"databases": {"shop": {}}}).values()
-    with served(*specification(values)) as old, served(*specification(values)) as new:
-        for server in (old, new):
-            server.administer("postgres", "ALTER ROLE shop PASSWORD 'secret-1'")
-        made = "CREATE TABLE orders (id serial PRIMARY KEY, what text); INSERT INTO orders (what) VALUES ('tea')"
-        assert old.ask("shop", "shop", "secret-1", made)[0] == 0
-        dump = old.run("pg_dump", "--format=custom", "shop")
-        new.run("pg_restore", "--clean", "--if-exists", "--exit-on-error", "--dbname=shop", given=dump)
-        assert new.ask("shop", "shop", "secret-1", "SELECT what FROM orders") == (0, "tea")
-        assert new.ask("shop", "shop", "secret-1", "INSERT INTO orders (what) VALUES ('ink') RETURNING id") == (0, "2")
-        assert new.ask("postgres", "shop", "secret-1", "CREATE TABLE mine (id int)")[0] != 0
-
-
-def test_a_server_reads_the_time_that_a_restore_is_told(generations: Callable[..., dict[str, Values]]) -> None:
-    (values,) = generations().values()
-    with served(*specification(values)) as server:
-        read = f"SELECT '{RESTORED['until']}'::timestamptz = '2026-11-23 04:00:00+00'"
-        assert server.administer("postgres", read) == "t"
 
 
 # The restore.

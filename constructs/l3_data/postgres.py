@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Annotated
 
 from annotated_types import Ge, Le
@@ -19,6 +20,7 @@ from constructs.backups import BackupSettings
 from constructs.deletion_lock import DeletionLock
 from constructs.endpoint import Endpoint
 from constructs.environment import Environment
+from constructs.footprint import Footprint, footprint, surge
 from constructs.generated_secret import GeneratedSecret, Password
 from constructs.metrics import ScrapeTarget
 from constructs.moved import moved
@@ -32,6 +34,7 @@ from constructs.postgres_cluster import (
     PostgresBackupSettings,
     PostgresClusterSettings,
     backup_values,
+    cluster_footprint,
     cluster_values,
     instances_of,
     max_connections,
@@ -151,8 +154,25 @@ def refused_recovery(recovery: PostgresRecoverySettings, backups: BackupSettings
         yield "postgres_recovery.source", f"found {recovery.source}; {_NO_BUCKET}"
 
 
-def cluster_name(generation: object) -> Reference:
+def name_of(generation: int) -> str:
     """Return what the Cluster of a generation is called."""
+    return NAME if generation == 1 else f"{NAME}-{generation}"
+
+
+def footprints(
+    settings: PostgresSettings, recovery: PostgresRecoverySettings, backups: BackupSettings
+) -> tuple[Footprint, ...]:
+    """Return what Postgres asks for: the serving generation, its poolers, and the volumes of those that are kept."""
+    serving = cluster_footprint(name_of(recovery.generation), settings, is_saved=backups.bucket != "")
+    kept = [replace(serving, name=name_of(number), pods=0) for number in recovery.keep]
+    pooler = settings.pooler
+    resources, pods = pooler.resources(), pooler.instances
+    poolers = footprint(f"{serving.name}-pooler-rw", resources, init=[resources], pods=pods, at_times=surge(pods))
+    return (serving, *kept, *([poolers] if pods else []))
+
+
+def cluster_name(generation: object) -> Reference:
+    """Return `name_of` a generation that is known at plan only."""
     return expression(f'{{0}} == 1 ? "{NAME}" : format("{NAME}-%d", {{0}})', generation)
 
 

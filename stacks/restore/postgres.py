@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from constructs.l3_data.postgres import NAME, PostgresRecoverySettings
+from constructs.l3_data.postgres import NAME, PostgresRecoverySettings, name_of
 from stacks import tfvars
 from stacks.cluster import WaitError, kubectl, objects, wait_for
 from stacks.restore.step import Request, RestoreError, Step
@@ -61,15 +61,10 @@ def steps(request: Request) -> Sequence[Step]:
     ]
 
 
-def name_of(generation: int) -> str:
-    """Return what the Cluster of a generation is called, as `constructs.l3_data.postgres.cluster_name` does at plan."""
-    return NAME if generation == 1 else f"{NAME}-{generation}"
-
-
 def block(recovery: PostgresRecoverySettings) -> str:
     """Return the block that ends a tfvars file."""
     return (
-        "# By make restore; docs/how-to/restore-postgres.md says what may be changed.\n"
+        "# By make restore; docs/how-to/restore.md says what may be changed.\n"
         f"{_KEY} = {{\n"
         f"  generation = {recovery.generation}\n"
         f"  source     = {recovery.source}\n"
@@ -224,7 +219,7 @@ def _wait(cluster: str, namespace: str) -> None:
 def _given_up(cluster: str, place: str) -> str:
     return (
         f"see why by kubectl logs {place} --selector=cnpg.io/cluster={cluster},cnpg.io/jobRole=full-recovery --tail=50"
-        "; the way back to what served before is in docs/how-to/restore-postgres.md"
+        "; the way back to what served before is in docs/how-to/restore.md"
     )
 
 
@@ -236,5 +231,5 @@ def _rest(recovery: PostgresRecoverySettings, namespace: str, file: str) -> str:
         f"Commit {file}: without its new lines, the next apply goes back to what was before.",
     ]
     if kept:
-        lines.append(f"Kept on its volumes, without pods: {kept}. To let go of it: docs/how-to/restore-postgres.md")
+        lines.append(f"Kept on its volumes, without pods: {kept}. To let go of it: docs/how-to/restore.md")
     return "".join(f"   {line}\n" for line in lines)

@@ -1,0 +1,44 @@
+# Everything switched on, and no size a default: the budget is held to what is made of it.
+
+environment = "staging"
+env_prefix  = "x-staging"
+base_domain = "example.com"
+components  = ["postgres", "redis", "signoz"]
+
+backups = { bucket = "strata-backups" }
+
+postgres = {
+  instances   = 3
+  cpu         = "750m"
+  memory      = "3Gi"
+  storage     = "30Gi"
+  wal_storage = "5Gi"
+  pooler      = { instances = 2, cpu = "20m", memory = "96Mi" }
+}
+
+postgres_recovery = {
+  generation = 3
+  source     = 1
+  keep       = [1, 2]
+}
+
+redis = {
+  cpu     = "150m"
+  memory  = "768Mi"
+  storage = "3Gi"
+}
+
+signoz = {
+  cpu     = "200m"
+  memory  = "768Mi"
+  storage = "2Gi"
+  collector = {
+    cpu    = "300m"
+    memory = "896Mi"
+  }
+  clickhouse = {
+    cpu     = "1"
+    memory  = "6Gi"
+    storage = "60Gi"
+  }
+}
