@@ -61,6 +61,20 @@ class PostgresServer:
             "-U", "postgres", "-d", database, "-c", statement,
         )  # fmt: skip
 
+    def takes(self, parameter: str, value: str) -> bool:
+        """Tell whether a server like this one would start with a parameter."""
+        user = self._user if os.geteuid() == 0 else None
+        command = [
+            str(self._programs / "postgres"),
+            "-C",
+            parameter,
+            "-c",
+            f"{parameter}={value}",
+            "-D",
+            str(self._data),
+        ]
+        return subprocess.run(command, cwd=self.folder, user=user, capture_output=True, check=False).returncode == 0  # noqa: S603
+
     def run(self, program: str, *arguments: str, given: bytes = b"") -> bytes:
         """Run a program of the server's own version as the superuser, and return what it writes."""
         path = self._programs / program

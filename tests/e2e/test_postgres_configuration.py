@@ -17,7 +17,6 @@ from tests.support import free_port, on_the_path
 pytestmark = pytest.mark.e2e
 
 Values = dict[str, Any]
-UNTIL = "2026-11-23T04:00:00Z"
 
 
 @contextmanager
@@ -69,11 +68,14 @@ def test_a_dump_of_one_generation_is_taken_by_another(generations: Callable[...,
         assert new.ask("postgres", "shop", "secret-1", "CREATE TABLE mine (id int)")[0] != 0
 
 
-def test_a_server_reads_the_time_that_a_restore_is_told(generations: Callable[..., dict[str, Values]]) -> None:
+def test_a_server_takes_the_time_that_cloudnativepg_makes_of_a_restores(
+    generations: Callable[..., dict[str, Values]],
+) -> None:
     (values,) = generations().values()
     with served(*specification(values)) as server:
-        read = f"SELECT '{UNTIL}'::timestamptz = '2026-11-23 04:00:00+00'"
-        assert server.administer("postgres", read) == "t"
+        # ConvertToPostgresFormat of github.com/cloudnative-pg/machinery v0.5.0, of 2026-11-23T04:00:00Z
+        assert server.takes("recovery_target_time", "2026-11-23 04:00:00.000000+00:00")
+        assert not server.takes("recovery_target_time", "2026-11-23T04:00:00Z")
 
 
 # As CloudNativePG 1.30 writes it (pkg/management/pgbouncer/config), but for TLS and the query that finds passwords.
