@@ -5,7 +5,7 @@ both ends must allow it. https://kubernetes.io/docs/concepts/services-networking
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -126,14 +126,39 @@ def meet(some: Ports, others: Ports) -> Ports:
 
 
 def words(ports: Ports) -> str:
-    """Return ports as a table has them: `53 TCP, 53 UDP, 1-65535 TCP`, without those that lie within others."""
-    largest = {ours for ours in ports if not any(ours != other and _lies_within(ours, other) for other in ports)}
-    return ", ".join(f"{first}{f'-{last}' if last != first else ''} {protocol}" for protocol, first, last in _in_order(largest))
+    """Return ports as a table has them: `22, 53, 53 UDP, 1-65535`, without those that lie within others."""
+    largest = [ours for ours in ports if not any(ours != other and _lies_within(ours, other) for other in ports)]
+    return ", ".join(
+        f"{first}{'' if first == last else f'-{last}'}{'' if protocol == 'TCP' else f' {protocol}'}"
+        for protocol, first, last in sorted(largest, key=lambda port: (port[1], port[2], port[0]))
+    )
 
 
 def _lies_within(ours: tuple[str, int, int], other: tuple[str, int, int]) -> bool:
     return ours[0] == other[0] and other[1] <= ours[1] and ours[2] <= other[2]
 
 
-def _in_order(ports: Iterable[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
-    return sorted(ports, key=lambda port: (port[1], port[2], port[0]))
+def matrix(network: Network, ends: Sequence[End]) -> dict[tuple[str, str], str]:
+    """Return between which ends there is a way, on which ports.
+
+    A pod that no policy binds reaches whatever any address reaches, and is reached by whoever may call any address:
+    those ways are said once, of `any address`.
+    """
+    ways: dict[tuple[str, str], Ports] = {}
+    for source, target in itertools.product(ends, ends):
+        from_anywhere = not network.is_isolated("Egress", source)
+        to_anywhere = not network.is_isolated("Ingress", target)
+        if from_anywhere and to_anywhere:
+            continue
+        ports = network.between(source, target)
+        if from_anywhere and source.namespace:
+            ports -= network.allowed("Ingress", target, ANY_ADDRESS)
+        if to_anywhere and target.namespace:
+            ports -= network.allowed("Egress", source, ANY_ADDRESS)
+        if ports:
+            pair = (source.name, target.name)
+            ways[pair] = ways.get(pair, frozenset()) | ports
+    return {pair: words(ports) for pair, ports in ways.items()}
+
+
+ANY_ADDRESS = End("any address")

@@ -86,17 +86,25 @@ def made_by(stack: Stack, tfvars: Path, evaluate: Evaluate, render: Render) -> t
             found.append(_made(chart, namespace, list(render(chart, values, namespace).values())))
         except pytest.skip.Exception:
             missing.append(chart)
-    return [*found, _made("resources", "", list(_native(stack, tfvars, evaluate)))], missing
+    return [*found, resources_of(stack, tfvars, evaluate)], missing
+
+
+def resources_of(stack: Stack, tfvars: Path, evaluate: Evaluate) -> Made:
+    """Return what the stack's own resources make, without its charts."""
+    return _made("resources", "", list(_native(stack, tfvars, evaluate)))
 
 
 def _native(stack: Stack, tfvars: Path, evaluate: Evaluate) -> Iterator[Values]:
     """Yield the stack's own resources of the kinds that matter here, in Kubernetes' own form."""
     kind_of = {native: kind for kind, native in NATIVE.items()}
     found = {address: item for address, item in resources(stack).items() if address.split(".")[0] in kind_of}
-    often = {address: item.get("for_each", item.get("count", 1)) for address, item in found.items()}
+    expressions = {address: item.get("for_each", item.get("count")) for address, item in found.items()}
+    counted = {address: expression for address, expression in expressions.items() if expression is not None}
+    how_often = _evaluated(stack, counted, tfvars, evaluate) if counted else {}
     contents: dict[str, Values] = {}
-    for address, times in _evaluated(stack, often, tfvars, evaluate).items():
-        text = json.dumps({key: found[address][key] for key in ("metadata", "spec") if key in found[address]})
+    for address, item in found.items():
+        times = how_often.get(address, 1)
+        text = json.dumps({key: item[key] for key in ("metadata", "spec") if key in item})
         for key in times if isinstance(times, dict) else map(str, range(int(times))):
             contents[f"{address}[{key}]"] = json.loads(text.replace("${each.key}", key))
     for name, content in _evaluated(stack, contents, tfvars, evaluate).items():

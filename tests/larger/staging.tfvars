@@ -5,23 +5,30 @@ env_prefix  = "x-staging"
 base_domain = "example.com"
 components  = ["postgres", "redis", "signoz"]
 
+backups = {
+  bucket = "saved"
+}
+
 postgres = {
   instances = 3
   cpu       = "750m"
   memory    = "3Gi"
   storage   = "30Gi"
+  clients   = ["shop-staging"]
 }
 
 redis = {
   cpu     = "150m"
   memory  = "768Mi"
   storage = "3Gi"
+  clients = ["shop-staging"]
 }
 
 signoz = {
   cpu     = "200m"
   memory  = "768Mi"
   storage = "2Gi"
+  clients = ["shop-staging"]
   collector = {
     cpu    = "300m"
     memory = "896Mi"
