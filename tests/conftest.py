@@ -149,3 +149,18 @@ def render(charts: Path) -> Render:
         return {f"{item['kind']}/{item['metadata']['name']}": item for item in objects}
 
     return run
+
+
+@pytest.fixture(scope="session")
+def render_what_is_there(request: pytest.FixtureRequest) -> Render:
+    """As `render`; but without helm, or all charts, it is each chart that is skipped, and not what else is tested."""
+    try:
+        render: Render = request.getfixturevalue("render")
+    except pytest.skip.Exception as skipped:
+        reason = str(skipped)
+
+        def skip(*_: object) -> dict[str, Stack]:
+            pytest.skip(reason)
+
+        return skip
+    return render

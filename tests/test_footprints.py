@@ -31,11 +31,11 @@ def values(request: pytest.FixtureRequest, project: Project, larger: Project) ->
 
 @pytest.fixture(scope="module")
 def made(
-    values: Project, project: Project, stacks: dict[str, Stack], evaluate: Evaluate, render: Render
+    values: Project, project: Project, stacks: dict[str, Stack], evaluate: Evaluate, render_what_is_there: Render
 ) -> dict[str, Found]:
     """What every stack makes; with the larger values, infra and one environment, since all of these have the same."""
     names = stacks if values is project else ("infra", "staging")
-    return {name: made_by(stacks[name], tfvars_of(values, name), evaluate, render) for name in names}
+    return {name: made_by(stacks[name], tfvars_of(values, name), evaluate, render_what_is_there) for name in names}
 
 
 def counted(project: Project, stack: str) -> dict[str, Footprint]:

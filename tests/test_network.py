@@ -28,9 +28,14 @@ def network_of(made: Mapping[str, list[Made]]) -> Network:
 
 
 @pytest.fixture(scope="module")
-def made(larger: Project, stacks: dict[str, Stack], evaluate: Evaluate, render: Render) -> dict[str, list[Made]]:
+def made(
+    larger: Project, stacks: dict[str, Stack], evaluate: Evaluate, render_what_is_there: Render
+) -> dict[str, list[Made]]:
     """What every stack makes with everything switched on."""
-    return {name: made_by(stack, tfvars_of(larger, name), evaluate, render)[0] for name, stack in stacks.items()}
+    return {
+        name: made_by(stack, tfvars_of(larger, name), evaluate, render_what_is_there)[0]
+        for name, stack in stacks.items()
+    }
 
 
 @pytest.fixture(scope="module")
