@@ -13,6 +13,7 @@ postgres = {
   memory      = "3Gi"
   storage     = "30Gi"
   wal_storage = "5Gi"
+  clients     = ["shop-staging"]
   pooler      = { instances = 2, cpu = "20m", memory = "96Mi" }
 }
 
@@ -26,12 +27,14 @@ redis = {
   cpu     = "150m"
   memory  = "768Mi"
   storage = "3Gi"
+  clients = ["shop-staging"]
 }
 
 signoz = {
   cpu     = "200m"
   memory  = "768Mi"
   storage = "2Gi"
+  clients = ["shop-staging"]
   collector = {
     cpu    = "300m"
     memory = "896Mi"
