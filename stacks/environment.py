@@ -33,7 +33,7 @@ class EnvironmentStack(Stack[EnvironmentSettings]):
         super().__init__(scope, file=file, is_infra=False, namespace=environment.data_namespace, backend=backend)
         variables = self.variables
         if "redis" in file.components:
-            Redis(self, "redis", environment=environment, settings=variables.redis)
+            Redis(self, "redis", environment=environment, backups=variables.backups, settings=variables.redis)
         if "postgres" in file.components:
             Postgres(self, "postgres", environment=environment, settings=variables.postgres)
         if "signoz" in file.components:
