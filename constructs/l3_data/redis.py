@@ -11,13 +11,14 @@ from constructs.backups import BackupSettings
 from constructs.deletion_lock import DeletionLock
 from constructs.endpoint import Endpoint
 from constructs.environment import Environment
+from constructs.footprint import Footprint, footprint, surge
 from constructs.generated_secret import REVISION_ANNOTATION, GeneratedSecret, Password
 from constructs.metrics import ScrapeTarget
 from constructs.network_flow import API_SERVER, Flow, NetworkFlow, Peer, pods_of
 from constructs.reference import Reference, expression, mebibytes
 from constructs.release import Release
 from constructs.settings import AtLeast, ClientNamespace, Cpu, Size, Sized
-from constructs.snapshots import Snapshots, SnapshotSettings, Store
+from constructs.snapshots import Snapshots, SnapshotSettings, Store, snapshot_footprints
 from constructs.snapshots import pods_of as savers
 from constructs.versions import VERSIONS
 
@@ -42,17 +43,36 @@ class RedisSettings(Sized):
     """Servers: one, or three on three nodes, of which Sentinel makes another the master when one fails."""
     cpu: Cpu = "50m"
     memory: Annotated[Size, AtLeast(64)] = "256Mi"
-    """Memory that a server requests, and may use at most. 45% are for data: it forks to write its file anew."""
+    """Memory that a server requests, and may use at most. Some 40% are for data: docs/systems/redis.md."""
     storage: Size = "2Gi"
     """Size of each server's volume: four times `memory` or more. It cannot be changed later."""
     eviction: Literal["noeviction", "allkeys-lru", "volatile-lru"] = "noeviction"
-    """What happens when 45% of `memory` are full of data: refuse writes, or drop keys that were least used."""
+    """What happens when there is no room for more data: refuse writes, or drop keys that were least used."""
     backup: SnapshotSettings = SnapshotSettings()
     """When it is saved to the bucket of `backups`."""
     clients: tuple[ClientNamespace, ...] = ()
     """Namespaces whose pods may connect, beside `monitoring-<environment>`."""
     credentials_revision: int = Field(default=1, ge=1)
     """Bump it to have a new password generated; Redis restarts, clients must read the Secret again."""
+
+
+def footprints(settings: RedisSettings, backups: BackupSettings) -> tuple[Footprint, ...]:
+    """Return what Redis asks for."""
+    is_replicated = settings.replicas > 1
+    return (
+        footprint(
+            "redis",
+            settings.resources(),
+            _SMALL,
+            *([_SMALL] if is_replicated else []),
+            init=[_SMALL],
+            pods=settings.replicas,
+            volumes=[settings.storage] * settings.replicas,
+        ),
+        *([footprint("redis-master-discovery", _KUBECTL, at_times=surge(1))] if is_replicated else []),
+        footprint("redis-handover", _KUBECTL, pods=0, at_times=1),
+        *snapshot_footprints("redis", backups, is_restored=True),
+    )
 
 
 class Redis(Construct):
@@ -246,8 +266,8 @@ def _values(
 def _configuration(settings: RedisSettings, is_replicated: Reference) -> str:
     """Return what differs from the server's own defaults.
 
-    A fork that writes the append-only file anew, or a copy for a replica or a backup, may need as much memory again as
-    the data while clients write all over it. What a slow replica leaves unread is not counted as data.
+    A fork writes the append-only file anew, or a copy for a replica or a backup: it needs as much memory again as the
+    data while clients write all over it. A tenth is for what a slow replica has not read, 32 MiB for the server itself.
     """
     memory = mebibytes(settings.memory)
     buffer = expression("max(1, floor({} * 0.1))", memory)
@@ -256,7 +276,7 @@ def _configuration(settings: RedisSettings, is_replicated: Reference) -> str:
     return (
         "appendonly yes\n"
         'save ""\n'
-        f"maxmemory {expression('floor({} * 0.45)', memory)}mb\n"
+        f"maxmemory {expression('floor(({} * 0.9 - 32) / 2)', memory)}mb\n"
         f"maxmemory-policy {settings.eviction}\n"
         f"repl-backlog-size {expression('max(1, floor({} * 0.05))', memory)}mb\n"
         f"client-output-buffer-limit replica {buffer}mb {buffer}mb 60\n"

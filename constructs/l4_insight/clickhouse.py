@@ -16,6 +16,7 @@ from cdktf_cdktf_provider_kubernetes.service_v1 import (
 from constructs import Construct
 from constructs.endpoint import Endpoint
 from constructs.environment import Environment
+from constructs.footprint import Footprint, footprint
 from constructs.generated_secret import REVISION_ANNOTATION, GeneratedSecret, Password
 from constructs.network_flow import Flow, NetworkFlow, Peer
 from constructs.reference import expression, mebibytes, resolve, text
@@ -53,6 +54,11 @@ class ClickHouseSettings(Sized):
     memory: Annotated[Size, AtLeast(1024)] = "2Gi"
     storage: Size = "20Gi"
     """Size of its volume. A later change has no effect: K3s's local-path volumes do not grow."""
+
+
+def footprints(name: str, settings: ClickHouseSettings) -> tuple[Footprint, ...]:
+    """Return what the server asks for."""
+    return (footprint(name, settings.resources(), volumes=[settings.storage]),)
 
 
 class ClickHouse(Construct):

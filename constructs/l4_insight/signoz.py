@@ -5,15 +5,18 @@ from pydantic import Field
 from constructs import Construct
 from constructs.deletion_lock import DeletionLock
 from constructs.environment import Environment
+from constructs.footprint import Footprint, footprint, surge
 from constructs.generated_secret import REVISION_ANNOTATION, GeneratedSecret, Password
+from constructs.l4_insight import clickhouse
 from constructs.l4_insight.clickhouse import ClickHouse, ClickHouseSettings
 from constructs.network_flow import TRAEFIK, Flow, NetworkFlow, Peer, pods_of
 from constructs.reference import expression
 from constructs.release import Release
-from constructs.route import Addresses, Route
+from constructs.route import SOLVER, Addresses, Route
 from constructs.settings import ClientNamespace, Cpu, Email, Size, Sized
 from constructs.versions import VERSIONS
 
+_CLICKHOUSE = "signoz-clickhouse"
 _UI_PORT = 8080
 _OPAMP_PORT = 4320
 _OTLP_PORTS = (4317, 4318)
@@ -57,6 +60,18 @@ class SigNozSettings(Sized):
     """Bump it to have new passwords generated; everybody must then sign in again."""
 
 
+def footprints(settings: SigNozSettings) -> tuple[Footprint, ...]:
+    """Return what SigNoz asks for, its ClickHouse too."""
+    collector = settings.collector.resources()
+    return (
+        *clickhouse.footprints(_CLICKHOUSE, settings.clickhouse),
+        footprint("signoz", settings.resources(), volumes=[settings.storage]),
+        footprint("signoz-otel-collector", collector, init=[collector], at_times=surge(1)),
+        footprint("signoz-telemetrystore-migrator", collector, init=[collector], pods=0, at_times=1),
+        SOLVER,
+    )
+
+
 class SigNoz(Construct):
     """SigNoz at `signoz.<...>`; the administrator's password is in the Secret `signoz-admin`."""
 
@@ -68,7 +83,7 @@ class SigNoz(Construct):
         clickhouse = ClickHouse(
             self,
             "clickhouse",
-            name="signoz-clickhouse",
+            name=_CLICKHOUSE,
             environment=environment,
             image=VERSIONS.images["clickhouse"],
             user="signoz",
@@ -148,7 +163,7 @@ class SigNoz(Construct):
 
     def _open_flows(self, environment: Environment, settings: SigNozSettings) -> None:
         namespace = environment.monitoring_namespace
-        clickhouse = Flow(Peer(pods={"app.kubernetes.io/instance": "signoz-clickhouse"}), ports=(8123, 9000))
+        clickhouse = Flow(Peer(pods={"app.kubernetes.io/instance": _CLICKHOUSE}), ports=(8123, 9000))
         NetworkFlow(
             self,
             "server-flow",
