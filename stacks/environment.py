@@ -48,7 +48,7 @@ class EnvironmentStack(Stack[EnvironmentSettings]):
         )
         variables = self.variables
         if "redis" in file.components:
-            Redis(self, "redis", environment=environment, settings=variables.redis)
+            Redis(self, "redis", environment=environment, backups=variables.backups, settings=variables.redis)
         if "postgres" in file.components:
             Postgres(
                 self,

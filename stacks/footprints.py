@@ -32,7 +32,7 @@ def of_environment(file: EnvironmentSettings) -> Mapping[str, Systems]:
     """Return what each system of L3, in `data`, and of L4, in `monitoring`, asks for."""
     data = {
         "postgres": postgres.footprints(file.postgres, file.postgres_recovery, file.backups),
-        "redis": redis.footprints(file.redis),
+        "redis": redis.footprints(file.redis, file.backups),
     }
     monitoring = {"signoz": signoz.footprints(file.signoz)}
     return {"data": _chosen(file.components, data), "monitoring": _chosen(file.components, monitoring)}

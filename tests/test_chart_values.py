@@ -84,7 +84,8 @@ def test_values_keep_their_types_and_follow_the_tfvars(
             assert values["cluster"]["storage"] == {"size": settings.storage}
         if chart == "redis":
             assert values["podAnnotations"] == {"strata/credentials-revision": "1"}
-            assert "appendonly yes\nmaxmemory " in values["extraConfig"]
+            assert values["replicaCount"] == project.environments[stack].redis.replicas == 1
+            assert "appendonly yes\n" in values["extraConfig"]
 
 
 @pytest.mark.parametrize("mirror", ["", "oci://registry.example.com/charts", "/srv/charts"])

@@ -102,6 +102,7 @@ FIXED = {
     "cert-manager-webhook",
     "cert-manager-startupapicheck",
     "operators-ready",
+    "redis-handover",
     "vault-configure",
     "vault-agent-injector",
 }

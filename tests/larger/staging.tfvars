@@ -24,6 +24,7 @@ postgres_recovery = {
 }
 
 redis = {
+  replicas = 3
   cpu     = "150m"
   memory  = "768Mi"
   storage = "3Gi"
