@@ -14,6 +14,7 @@ from constructs.l3_data.postgres import (
 )
 from constructs.l3_data.redis import Redis, RedisSettings
 from constructs.l4_insight.signoz import SigNoz, SigNozSettings
+from constructs.metrics import ScrapeTarget
 from stacks.backend import Backend
 from stacks.stack import Stack, StackSettings
 
@@ -47,10 +48,12 @@ class EnvironmentStack(Stack[EnvironmentSettings]):
             pins=[*recovery_rules()],
         )
         variables = self.variables
+        targets: list[ScrapeTarget] = []
         if "redis" in file.components:
-            Redis(self, "redis", environment=environment, backups=variables.backups, settings=variables.redis)
+            redis = Redis(self, "redis", environment=environment, backups=variables.backups, settings=variables.redis)
+            targets += redis.targets
         if "postgres" in file.components:
-            Postgres(
+            postgres = Postgres(
                 self,
                 "postgres",
                 environment=environment,
@@ -58,6 +61,14 @@ class EnvironmentStack(Stack[EnvironmentSettings]):
                 recovery=variables.postgres_recovery,
                 settings=variables.postgres,
             )
+            targets += postgres.targets
         if "signoz" in file.components:
-            SigNoz(self, "signoz", environment=environment, addresses=self.addresses, settings=variables.signoz)
+            SigNoz(
+                self,
+                "signoz",
+                environment=environment,
+                addresses=self.addresses,
+                targets=targets,
+                settings=variables.signoz,
+            )
         DeletionLock(self, "lock", name="stack", namespace=environment.data_namespace, holds=self)

@@ -19,6 +19,8 @@ from tests.support import CHARTS, ROOT, Evaluate, Stack, merged, tfvars_of
 
 # Maps whose keys are not the chart's to know, though it gives some by default.
 FREE = {"env", "podAnnotations", "resources", "securityContext"}
+# The parts of a collector's configuration, which are called as one likes.
+FREE |= {"exporters", "pipelines", "processors", "receivers"}
 
 Values = dict[str, Any]
 
