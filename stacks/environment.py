@@ -37,5 +37,12 @@ class EnvironmentStack(Stack[EnvironmentSettings]):
         if "postgres" in file.components:
             Postgres(self, "postgres", environment=environment, settings=variables.postgres)
         if "signoz" in file.components:
-            SigNoz(self, "signoz", environment=environment, addresses=self.addresses, settings=variables.signoz)
+            SigNoz(
+                self,
+                "signoz",
+                environment=environment,
+                addresses=self.addresses,
+                backups=variables.backups,
+                settings=variables.signoz,
+            )
         DeletionLock(self, "lock", name="stack", namespace=environment.data_namespace, holds=self)
