@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from constructs.backups import BackupSettings
+from constructs.footprint import Footprint, footprint
 from constructs.network_flow import Flow, Peer
 from constructs.reference import Reference, expression, mebibytes
 from constructs.settings import AtLeast, Cpu, Cron, Settings, Size, Sized
@@ -18,6 +19,7 @@ OPERATOR = Flow(
     ports=(PORT, STATUS_PORT),
 )
 _PLUGIN = {"name": "barman-cloud.cloudnative-pg.io"}
+_SIDECAR_RESOURCES = {"requests": {"cpu": "10m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}
 
 
 class PostgresClusterSettings(Sized):
@@ -68,6 +70,22 @@ def cluster_values(
     }
 
 
+def cluster_footprint(name: str, settings: PostgresClusterSettings, *, is_saved: bool) -> Footprint:
+    """Return what the instances ask for; `is_saved`: each has the backup plugin's sidecar.
+
+    A Job that makes an instance is as large as the instance, which is there only when the Job is done.
+    """
+    server = settings.resources()
+    return footprint(
+        name,
+        server,
+        *([_SIDECAR_RESOURCES] if is_saved else []),
+        init=[server],
+        pods=settings.instances,
+        volumes=[settings.storage] * settings.instances,
+    )
+
+
 def parameters(settings: PostgresClusterSettings) -> dict[str, object]:
     """Return the parameters that follow the memory."""
     return {"shared_buffers": f"{expression('floor({} / 4)', mebibytes(settings.memory))}MB"}
@@ -95,7 +113,7 @@ def backup_values(bucket: BackupSettings, settings: PostgresBackupSettings, *, f
         "data": stored,
         "instanceSidecarConfiguration": {
             "env": [{"name": key, "value": value} for key, value in environment.items()],
-            "resources": {"requests": {"cpu": "10m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
+            "resources": _SIDECAR_RESOURCES,
         },
         "scheduledBackups": [
             {

@@ -18,9 +18,12 @@ from cdktf_cdktf_provider_kubernetes.ingress_v1 import (
 )
 
 from constructs import Construct
+from constructs.footprint import Footprint
 from constructs.reference import Reference, expression, text
 
 CLUSTER_ISSUER = "platform"
+# cert-manager's pod beside a route while its certificate is asked for by HTTP-01, with the sizes that are its defaults.
+SOLVER = Footprint("cm-acme-http-solver", cpu=10, memory=64, memory_limit=64, pods=0, at_times=1)
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,13 @@ from pydantic import Field
 
 from constructs import Construct
 from constructs.backups import BackupSettings
+from constructs.footprint import Footprint, footprint
 from constructs.network_flow import Flow, NetworkFlow
 from constructs.release import Release
 from constructs.settings import Cron, Settings
 from constructs.versions import VERSIONS
+
+_RESOURCES = {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}}
 
 
 class SnapshotSettings(Settings):
@@ -92,7 +95,7 @@ class Snapshots(Construct):
                 "bucketImage": VERSIONS.images["rclone"],
                 "account": store.account,
                 "priorityClass": priority_class,
-                "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
+                "resources": _RESOURCES,
                 "schedule": settings.schedule,
                 "keepDays": settings.keep_days,
                 "data": store.data,
@@ -108,6 +111,22 @@ class Snapshots(Construct):
             },
             depends_on=depends_on,
         )
+
+
+def snapshot_footprints(
+    system: str, backups: BackupSettings, *, claim: str = "", is_restored: bool = False
+) -> tuple[Footprint, ...]:
+    """Return what the two CronJobs of `system` ask for; `claim` is the size of its volume for snapshots, if any."""
+    has_bucket = backups.bucket != ""
+    names = {
+        f"{system}-snapshots": (has_bucket or claim != "", [claim] if claim else []),
+        f"{system}-restore": (has_bucket and is_restored, []),
+    }
+    return tuple(
+        footprint(name, _RESOURCES, init=[_RESOURCES], pods=0, at_times=1, volumes=volumes)
+        for name, (is_there, volumes) in names.items()
+        if is_there
+    )
 
 
 def pods_of(system: str) -> dict[str, str]:

@@ -15,6 +15,7 @@ from stacks.backend import Backend
 from stacks.environment import EnvironmentSettings
 from stacks.infra import ONE_ENVIRONMENT, InfraSettings
 from stacks.problems import found_words, problem_lines
+from stacks.quotas import refusals
 from stacks.stack import COMMAND_LINE_VARIABLES
 
 INFRA = "infra"
@@ -162,6 +163,7 @@ def _contradictions(project: Project) -> Iterator[str]:
     for name in sorted({name for name in given if given.count(name) > 1}):
         yield f'envs/{INFRA}.tfvars: tenants: found the application "{name}" twice; {ONE_ENVIRONMENT}'
     yield from _missing_components(project)
+    yield from refusals(project.infra, environments)
     prefixes = sorted(settings.env_prefix for settings in environments.values() if settings.env_prefix)
     for key, remedy in refused_pipelines(project.infra.kubero.namespaces, project.infra.base_domain, prefixes):
         yield f"envs/{INFRA}.tfvars: {key}: {remedy}"

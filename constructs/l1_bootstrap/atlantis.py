@@ -12,11 +12,12 @@ from pydantic import Field
 
 from constructs import Construct
 from constructs.deletion_lock import DeletionLock
+from constructs.footprint import Footprint, footprint
 from constructs.generated_secret import REVISION_ANNOTATION, GeneratedSecret, Password
 from constructs.network_flow import ANYWHERE, API_SERVER, TRAEFIK, Flow, NetworkFlow
 from constructs.reference import Reference, escape, expression, number, text
 from constructs.release import Release
-from constructs.route import Addresses, Route
+from constructs.route import SOLVER, Addresses, Route
 from constructs.settings import Cpu, Form, Name, Size, Sized
 from constructs.versions import VERSIONS
 
@@ -114,6 +115,11 @@ def server_configuration(repository: str, branch: str, workflows: Sequence[str],
         sort_keys=False,
         width=120,
     )
+
+
+def footprints(settings: AtlantisSettings) -> tuple[Footprint, ...]:
+    """Return what Atlantis asks for."""
+    return footprint("atlantis", settings.resources(), volumes=[settings.storage]), SOLVER
 
 
 class Atlantis(Construct):

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from cdktf import ITerraformDependable
 
 from constructs import Construct
+from constructs.footprint import Footprint, footprint, surge
 from constructs.reference import expression
 from constructs.release import Release
 from constructs.route import CLUSTER_ISSUER
@@ -130,6 +131,20 @@ class CertificatesSettings(Settings):
     """Whether Traefik sends port 80 on to https; false where it is not the Traefik that K3s brings."""
 
 
+_CONTROLLER = {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}}
+_WEBHOOK = {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}}
+
+
+def footprints() -> tuple[Footprint, ...]:
+    """Return what cert-manager asks for."""
+    return (
+        footprint("cert-manager", _CONTROLLER, at_times=surge(1)),
+        footprint("cert-manager-cainjector", _CONTROLLER, at_times=surge(1)),
+        footprint("cert-manager-webhook", _WEBHOOK, at_times=surge(1)),
+        footprint("cert-manager-startupapicheck", _WEBHOOK, pods=0, at_times=1),
+    )
+
+
 class Certificates(Construct):
     """cert-manager in `kube-system` with the ClusterIssuer `platform`, and Traefik's way from port 80 to https.
 
@@ -163,17 +178,11 @@ class Certificates(Construct):
                 },
                 "dns01RecursiveNameservers": expression('join(",", {})', settings.dns01.nameservers),
                 "dns01RecursiveNameserversOnly": expression("length({}) > 0", settings.dns01.nameservers),
-                "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
-                "webhook": {"resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}}},
-                "cainjector": {
-                    "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}}
-                },
+                "resources": _CONTROLLER,
+                "webhook": {"resources": _WEBHOOK},
+                "cainjector": {"resources": _CONTROLLER},
                 # This Job answers once the webhook does: without it the issuer's release would race the webhook.
-                "startupapicheck": {
-                    "enabled": True,
-                    "timeout": "5m",
-                    "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}},
-                },
+                "startupapicheck": {"enabled": True, "timeout": "5m", "resources": _WEBHOOK},
             },
             depends_on=depends_on,
         )

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from cdktf import ITerraformDependable
 
 from constructs import Construct
+from constructs.footprint import Footprint, footprint
 from constructs.reference import expression
 from constructs.release import Release
 from constructs.settings import Cpu, Domain, Form, Name, Needed, OptionalName, Settings, Size, Sized, Target
@@ -123,6 +124,12 @@ class DnsSettings(Sized):
     """The zones, or domains, beyond which nothing is touched; empty: `base_domain`. Give the zone where it is above."""
     default_targets: tuple[Target, ...] = ()
     """Where all records lead instead of to the nodes' addresses; needed where those are private."""
+
+
+def footprints(settings: DnsSettings) -> tuple[Footprint, ...]:
+    """Return what external-dns asks for."""
+    webhook = [settings.webhook.resources()] if settings.provider == "webhook" else []
+    return (footprint("external-dns", settings.resources(), *webhook),)
 
 
 class Dns(Construct):

@@ -1,6 +1,7 @@
 """K3s: the cluster's nodes, installed and kept over SSH; or none, and a cluster that is there is used."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Annotated
 
 from cdktf import DataResource, LocalExecProvisioner
@@ -8,6 +9,7 @@ from pydantic import Field
 
 from constructs import Construct
 from constructs.digest import digest_of
+from constructs.footprint import Footprint
 from constructs.oidc import OidcSettings, api_server_arguments
 from constructs.reference import expression, resolve
 from constructs.settings import Count, Cron, Form, Name, Settings, Url, list_error
@@ -77,6 +79,18 @@ class K3sSettings(Settings):
     """The file with the nodes' host keys, on the machine that applies; empty: ssh's own."""
     ready_timeout: int = Field(default=300, ge=10, le=3600)
     """Seconds that a node may take to become ready."""
+
+
+# As its makers measured it (docs.k3s.io/reference/resource-profiling), rounded up; the server's with the pods that it
+# brings: CoreDNS, Traefik, metrics-server, local-path. Storage is a guess: images, logs and etcd.
+_SERVER = Footprint("k3s server", cpu=500, memory=2048, memory_limit=2048, storage=30 * 1024)
+_AGENT = Footprint("k3s agent", cpu=100, memory=512, memory_limit=512, storage=20 * 1024)
+
+
+def footprints(servers: int, agents: int) -> tuple[Footprint, ...]:
+    """Return what K3s itself takes of its nodes; a cluster that was there before counts as one server."""
+    nodes = ((_SERVER, max(servers, 1)), (_AGENT, agents))
+    return tuple(replace(node, pods=count, storage=node.storage * count) for node, count in nodes if count)
 
 
 class K3s(Construct):

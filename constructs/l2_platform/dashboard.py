@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from cdktf import ITerraformDependable
 
 from constructs import Construct
+from constructs.footprint import Footprint, footprint, surge
 from constructs.network_flow import ANYWHERE, API_SERVER, TRAEFIK, Flow, NetworkFlow
 from constructs.oidc import CLIENT_SECRET_KEY, OidcSettings, port, where_on
 from constructs.reference import Reference, expression
 from constructs.release import Release
-from constructs.route import Addresses, Route
+from constructs.route import SOLVER, Addresses, Route
 from constructs.settings import Cpu, Size, Sized
 
 _PORT = 4466
@@ -20,6 +21,11 @@ class DashboardSettings(Sized):
 
     cpu: Cpu = "10m"
     memory: Size = "128Mi"
+
+
+def footprints(settings: DashboardSettings) -> tuple[Footprint, ...]:
+    """Return what Headlamp asks for."""
+    return footprint("headlamp", settings.resources(), at_times=surge(1)), SOLVER
 
 
 class Dashboard(Construct):

@@ -9,6 +9,7 @@ from pydantic import Field
 from constructs import Construct
 from constructs.backups import BackupSettings
 from constructs.deletion_lock import DeletionLock
+from constructs.footprint import Footprint
 from constructs.generated_secret import GeneratedSecret, Password
 from constructs.l2_platform.credentials import ACCESS, FUNCTIONS, ISSUER, clients_of, secrets_engine
 from constructs.network_flow import API_SERVER, Flow, NetworkFlow, Peer, pods_of
@@ -19,6 +20,7 @@ from constructs.postgres_cluster import (
     PostgresBackupSettings,
     PostgresClusterSettings,
     backup_values,
+    cluster_footprint,
     cluster_values,
     instances_of,
     parameters,
@@ -57,6 +59,11 @@ class DatabaseSettings(PostgresClusterSettings):
     """When it is saved to the bucket of `backups`."""
     credentials_revision: int = Field(default=1, ge=1)
     """Bump it to have a new password generated for Vault, which reads it in the same apply."""
+
+
+def footprints(settings: DatabaseSettings, backups: BackupSettings) -> tuple[Footprint, ...]:
+    """Return what the platform database asks for."""
+    return (cluster_footprint(_NAME, settings, is_saved=backups.bucket != ""),)
 
 
 class Database(Construct):

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from constructs import Construct
 from constructs.deletion_lock import DeletionLock
+from constructs.footprint import Footprint, footprint, surge
 from constructs.generated_secret import GeneratedSecret, Password
 from constructs.l2_platform.tenancy import (
     ENVIRONMENT_HOSTS,
@@ -21,7 +22,7 @@ from constructs.l2_platform.tenancy import (
 from constructs.network_flow import ANY_PORT, ANYWHERE, API_SERVER, TRAEFIK, Flow, NetworkFlow, Peer
 from constructs.reference import Reference, bare, expression, literal, view
 from constructs.release import Release
-from constructs.route import CLUSTER_ISSUER, Addresses, Route
+from constructs.route import CLUSTER_ISSUER, SOLVER, Addresses, Route
 from constructs.settings import Apart, Cpu, Domain, Form, Name, NotBeginning, OptionalName, Settings, Size, Sized
 from constructs.variable import Rule
 from constructs.versions import VERSIONS
@@ -170,6 +171,16 @@ class Pipelines(Construct):
             if isinstance(child, TerraformResource):
                 child.add_override("for_each", str(namespaces))
         self.resource = namespace.resource
+
+
+def footprints(settings: KuberoSettings) -> tuple[Footprint, ...]:
+    """Return what Kubero asks for; what its pipelines' applications may, are the quotas of their namespaces."""
+    server = settings.resources()
+    return (
+        footprint(KUBERO_OPERATOR, settings.operator.resources(), at_times=surge(1)),
+        footprint("kubero", server, init=[server], volumes=[settings.storage]),
+        SOLVER,
+    )
 
 
 class Kubero(Construct):

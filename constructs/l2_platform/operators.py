@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from cdktf import ITerraformDependable
 
 from constructs import Construct
+from constructs.footprint import Footprint, footprint, surge
 from constructs.network_flow import ANYWHERE, API_SERVER, Flow, NetworkFlow, Peer
 from constructs.postgres_cluster import PORT, STATUS_PORT
 from constructs.release import Release
@@ -14,6 +15,7 @@ from constructs.versions import VERSIONS
 _WEBHOOK_PORT = 9443
 _PLUGIN_PORT = 9090
 _READY = "operators-ready"
+_READY_RESOURCES = {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}}
 
 
 class PluginSettings(Sized):
@@ -30,6 +32,15 @@ class OperatorsSettings(Sized):
     memory: Size = "256Mi"
     plugin: PluginSettings = PluginSettings()
     """The Barman Cloud plugin, which saves databases to a bucket."""
+
+
+def footprints(settings: OperatorsSettings) -> tuple[Footprint, ...]:
+    """Return what the operators ask for."""
+    return (
+        footprint("cloudnative-pg", settings.resources(), at_times=surge(1)),
+        footprint("barman-cloud", settings.plugin.resources()),
+        footprint(_READY, _READY_RESOURCES, pods=0, at_times=1),
+    )
 
 
 class Operators(Construct):
@@ -89,6 +100,7 @@ class Operators(Construct):
             namespace=namespace,
             values={
                 "image": VERSIONS.images["kubectl"],
+                "resources": _READY_RESOURCES,
                 "priorityClassName": priority_class,
                 "operators": {
                     chart: {"version": VERSIONS.charts[chart].version, "resources": size.resources()}

@@ -22,6 +22,7 @@ from pydantic import Field
 from constructs import Construct
 from constructs.deletion_lock import DELETE_ANNOTATION, LOCK_NAME, PROTECTED_LABEL, DeletionLock
 from constructs.environment import ENVIRONMENT_LABEL, PRIORITY_CLASS_PREFIX, Environment
+from constructs.footprint import DEFAULT_RESOURCES
 from constructs.l2_platform.deployer import Deployer, DeployerRole
 from constructs.network_flow import DNS, TRAEFIK, VAULT, VAULT_CLIENT, Flow, NetworkFlow
 from constructs.oidc import Group, OidcSettings, members
@@ -226,8 +227,8 @@ def limit(scope: Construct, id_: str, *, namespace: Namespace, quota: Quota, lab
             limit=[
                 LimitRangeV1SpecLimit(
                     type="Container",
-                    default_request={"cpu": "25m", "memory": "64Mi"},
-                    default={"memory": "256Mi"},
+                    default_request=dict(DEFAULT_RESOURCES["requests"]),
+                    default=dict(DEFAULT_RESOURCES["limits"]),
                 )
             ]
         ),

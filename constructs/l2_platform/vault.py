@@ -8,6 +8,7 @@ from cdktf import ITerraformDependable
 from constructs import Construct
 from constructs.backups import BackupSettings
 from constructs.deletion_lock import PROTECTED_LABEL, DeletionLock
+from constructs.footprint import Footprint, footprint, surge
 from constructs.l2_platform.vault_server import CLUSTER_PORT, KEYS, PORT, SMALL, chart_values
 from constructs.l2_platform.vault_snapshots import (
     SNAPSHOTS_ACCOUNT,
@@ -26,10 +27,10 @@ from constructs.network_flow import (
 )
 from constructs.reference import Reference, expression
 from constructs.release import Release
-from constructs.route import Addresses, Route
+from constructs.route import SOLVER, Addresses, Route
 from constructs.secrets_engine import SecretsEngine
 from constructs.settings import Cpu, Size, Sized
-from constructs.snapshots import pods_of
+from constructs.snapshots import pods_of, snapshot_footprints
 from constructs.versions import VERSIONS
 
 _INJECTOR_PORT = 8080
@@ -53,6 +54,19 @@ class VaultSettings(Sized):
     """Size of each server's volume."""
     snapshots: VaultSnapshotSettings = VaultSnapshotSettings()
     """Snapshots of all that is in Vault."""
+
+
+def footprints(settings: VaultSettings, backups: BackupSettings) -> tuple[Footprint, ...]:
+    """Return what Vault asks for."""
+    return (
+        footprint(
+            "vault", settings.resources(), SMALL, pods=settings.replicas, volumes=[settings.storage] * settings.replicas
+        ),
+        footprint("vault-configure", SMALL, init=[SMALL]),
+        footprint("vault-agent-injector", SMALL, at_times=surge(1)),
+        *snapshot_footprints("vault", backups, claim=settings.snapshots.storage),
+        SOLVER,
+    )
 
 
 class Vault(Construct):

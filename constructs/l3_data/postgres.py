@@ -6,6 +6,7 @@ from constructs import Construct
 from constructs.deletion_lock import DeletionLock
 from constructs.endpoint import Endpoint
 from constructs.environment import Environment
+from constructs.footprint import Footprint
 from constructs.generated_secret import GeneratedSecret, Password
 from constructs.network_flow import API_SERVER, Flow, NetworkFlow, Peer, pods_of
 from constructs.postgres_cluster import (
@@ -13,6 +14,7 @@ from constructs.postgres_cluster import (
     PORT,
     STATUS_PORT,
     PostgresClusterSettings,
+    cluster_footprint,
     cluster_values,
     instances_of,
     parameters,
@@ -31,6 +33,11 @@ class PostgresSettings(PostgresClusterSettings):
     """Namespaces whose pods may connect, beside `monitoring-<environment>`."""
     credentials_revision: int = Field(default=1, ge=1)
     """Bump it to have a new password generated; CloudNativePG sets it, clients must read the Secret again."""
+
+
+def footprints(settings: PostgresSettings) -> tuple[Footprint, ...]:
+    """Return what Postgres asks for."""
+    return (cluster_footprint("postgres", settings, is_saved=False),)
 
 
 class Postgres(Construct):

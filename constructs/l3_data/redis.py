@@ -8,6 +8,7 @@ from constructs import Construct
 from constructs.deletion_lock import DeletionLock
 from constructs.endpoint import Endpoint
 from constructs.environment import Environment
+from constructs.footprint import Footprint, footprint
 from constructs.generated_secret import REVISION_ANNOTATION, GeneratedSecret, Password
 from constructs.network_flow import Flow, NetworkFlow, pods_of
 from constructs.reference import expression, mebibytes
@@ -16,6 +17,7 @@ from constructs.settings import AtLeast, ClientNamespace, Cpu, Size, Sized
 
 _PORT = 6379
 _PASSWORD_KEY = "redis-password"  # noqa: S105 (a key's name)
+_INIT_RESOURCES = {"requests": {"cpu": "10m", "memory": "32Mi"}}
 
 
 class RedisSettings(Sized):
@@ -31,6 +33,11 @@ class RedisSettings(Sized):
     """Namespaces whose pods may connect, beside `monitoring-<environment>`."""
     credentials_revision: int = Field(default=1, ge=1)
     """Bump it to have a new password generated; Redis restarts, clients must read the Secret again."""
+
+
+def footprints(settings: RedisSettings) -> tuple[Footprint, ...]:
+    """Return what Redis asks for."""
+    return (footprint("redis", settings.resources(), init=[_INIT_RESOURCES], volumes=[settings.storage]),)
 
 
 class Redis(Construct):
@@ -73,7 +80,7 @@ class Redis(Construct):
                 "persistence": {"enabled": True, "size": settings.storage},
                 "podAnnotations": {REVISION_ANNOTATION: expression("tostring({})", settings.credentials_revision)},
                 "resources": settings.resources(),
-                "initContainer": {"resources": {"requests": {"cpu": "10m", "memory": "32Mi"}}},
+                "initContainer": {"resources": _INIT_RESOURCES},
             },
             depends_on=[auth.resource],
         )

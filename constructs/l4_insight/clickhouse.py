@@ -18,7 +18,9 @@ from constructs import Construct
 from constructs.backups import BackupSettings
 from constructs.endpoint import Endpoint
 from constructs.environment import Environment
+from constructs.footprint import Footprint, footprint
 from constructs.generated_secret import REVISION_ANNOTATION, GeneratedSecret, Password
+from constructs.l4_insight import clickhouse_backups
 from constructs.l4_insight.clickhouse_backups import (
     ClickHouseBackups,
     ClickHouseBackupSettings,
@@ -66,6 +68,14 @@ class Application:
     user: str
     profile: Mapping[str, object]
     callers: Sequence[Peer]
+
+
+def footprints(name: str, settings: ClickHouseSettings, backups: BackupSettings) -> tuple[Footprint, ...]:
+    """Return what the server asks for, and what has it saved."""
+    return (
+        footprint(name, settings.resources(), volumes=[settings.storage]),
+        *clickhouse_backups.footprints(name, backups),
+    )
 
 
 class ClickHouse(Construct):

@@ -9,6 +9,7 @@ from constructs import Construct
 from constructs.backups import BackupSettings
 from constructs.endpoint import Endpoint
 from constructs.environment import Environment
+from constructs.footprint import Footprint, footprint
 from constructs.l4_insight.clickhouse_server import BUCKET_COLLECTION, pods_of
 from constructs.network_flow import Flow, NetworkFlow, Peer
 from constructs.reference import Reference, expression
@@ -18,6 +19,9 @@ from constructs.snapshots import SnapshotSettings
 from constructs.versions import VERSIONS
 
 
+_RESOURCES = {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}}
+
+
 class ClickHouseBackupSettings(SnapshotSettings):
     """When all databases are saved, and for how long. Each backup is whole: the bucket holds `keep_days` of them."""
 
@@ -25,6 +29,12 @@ class ClickHouseBackupSettings(SnapshotSettings):
     """When, by the clock of the control plane."""
     keep_days: int = Field(default=7, ge=1, le=3650)
     """Days after which a backup is deleted."""
+
+
+def footprints(name: str, backups: BackupSettings) -> tuple[Footprint, ...]:
+    """Return what the CronJob asks for."""
+    found = footprint(f"{name}-backups", _RESOURCES, init=[_RESOURCES], pods=0, at_times=1)
+    return (found,) if backups.bucket else ()
 
 
 class ClickHouseBackups(Construct):
@@ -74,7 +84,7 @@ class ClickHouseBackups(Construct):
                 "bucketImage": VERSIONS.images["rclone"],
                 "collection": BUCKET_COLLECTION,
                 "priorityClass": environment.priority_class,
-                "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
+                "resources": _RESOURCES,
                 "schedule": settings.schedule,
                 "keepDays": settings.keep_days,
                 "bucket": {

@@ -6,17 +6,20 @@ from constructs import Construct
 from constructs.backups import BackupSettings
 from constructs.deletion_lock import DeletionLock
 from constructs.environment import Environment
+from constructs.footprint import Footprint, footprint, surge
 from constructs.generated_secret import REVISION_ANNOTATION, GeneratedSecret, Password
+from constructs.l4_insight import clickhouse, signoz_preferences
 from constructs.l4_insight.clickhouse import Application, ClickHouse, ClickHouseSettings
 from constructs.l4_insight.signoz_preferences import PREFERENCES, AlertSettings, Preferences, RetentionSettings
 from constructs.network_flow import TRAEFIK, Flow, NetworkFlow, Peer, pods_of
 from constructs.reference import expression
 from constructs.release import Release
-from constructs.route import Addresses, Route
+from constructs.route import SOLVER, Addresses, Route
 from constructs.settings import ClientNamespace, Cpu, Email, Size, Sized
-from constructs.snapshots import Snapshots, SnapshotSettings, Store
+from constructs.snapshots import Snapshots, SnapshotSettings, Store, snapshot_footprints
 from constructs.versions import VERSIONS
 
+_CLICKHOUSE = "signoz-clickhouse"
 _UI_PORT = 8080
 _OPAMP_PORT = 4320
 _OTLP_PORTS = (4317, 4318)
@@ -68,6 +71,20 @@ class SigNozSettings(Sized):
     """Bump it to have new passwords generated; everybody must then sign in again."""
 
 
+def footprints(settings: SigNozSettings, backups: BackupSettings) -> tuple[Footprint, ...]:
+    """Return what SigNoz asks for, its ClickHouse too."""
+    collector = settings.collector.resources()
+    return (
+        *clickhouse.footprints(_CLICKHOUSE, settings.clickhouse, backups),
+        footprint("signoz", settings.resources(), volumes=[settings.storage]),
+        footprint("signoz-otel-collector", collector, init=[collector], at_times=surge(1)),
+        footprint("signoz-telemetrystore-migrator", collector, init=[collector], pods=0, at_times=1),
+        *signoz_preferences.footprints(),
+        *snapshot_footprints("signoz", backups, is_restored=True),
+        SOLVER,
+    )
+
+
 class SigNoz(Construct):
     """SigNoz at `signoz.<...>`; the administrator's password is in the Secret `signoz-admin`."""
 
@@ -86,7 +103,7 @@ class SigNoz(Construct):
         clickhouse = ClickHouse(
             self,
             "clickhouse",
-            name="signoz-clickhouse",
+            name=_CLICKHOUSE,
             environment=environment,
             application=Application(
                 image=VERSIONS.images["clickhouse"],
@@ -201,7 +218,7 @@ class SigNoz(Construct):
 
     def _open_flows(self, environment: Environment, settings: SigNozSettings) -> None:
         namespace = environment.monitoring_namespace
-        clickhouse = Flow(Peer(pods={"app.kubernetes.io/instance": "signoz-clickhouse"}), ports=(8123, 9000))
+        clickhouse = Flow(Peer(pods={"app.kubernetes.io/instance": _CLICKHOUSE}), ports=(8123, 9000))
         NetworkFlow(
             self,
             "server-flow",

@@ -8,12 +8,14 @@ from pydantic import Field
 
 from constructs import Construct
 from constructs.environment import Environment
+from constructs.footprint import Footprint, footprint
 from constructs.network_flow import ANYWHERE, Flow, NetworkFlow, Peer
 from constructs.reference import Reference, expression
 from constructs.release import Release
 from constructs.settings import Name, Settings
 from constructs.versions import VERSIONS
 
+_RESOURCES = {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "128Mi"}}
 PREFERENCES = {"app.kubernetes.io/name": "signoz-preferences"}
 
 
@@ -41,6 +43,11 @@ class AlertSettings(Settings):
     def has_channel(self) -> Reference:
         """Return whether there is a channel."""
         return expression('{} != "none"', self.channel)
+
+
+def footprints() -> tuple[Footprint, ...]:
+    """Return what the Job asks for."""
+    return (footprint("signoz-preferences", _RESOURCES, pods=0, at_times=1),)
 
 
 class Preferences(Construct):
@@ -92,7 +99,7 @@ class Preferences(Construct):
             values={
                 "image": VERSIONS.images["python"],
                 "priorityClass": environment.priority_class,
-                "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "128Mi"}},
+                "resources": _RESOURCES,
                 "address": f"http://signoz.{namespace}.svc:{port}",
                 "email": email,
                 "secret": secret,

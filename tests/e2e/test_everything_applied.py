@@ -5,9 +5,14 @@ The tests run in their order, from the first apply to the last destroy.
 
 import base64
 import json
+import time
 
 import pytest
 
+from constructs.footprint import Amount, millicores_of, total
+from constructs.settings import mebibytes_of
+from stacks import footprints
+from stacks.project import load
 from tests.e2e.cluster import CHANGES, EMPTY, Workspace, kubectl, objects, unlock
 
 pytestmark = pytest.mark.e2e
@@ -103,6 +108,44 @@ def test_a_bumped_revision_rotates_one_secret_and_nothing_else(workspace: Worksp
     (pod,) = objects("pods", "--namespace=data-staging", "--selector=app.kubernetes.io/name=redis")
     assert pod["metadata"]["annotations"]["strata/credentials-revision"] == "2"
     assert workspace.plan("staging") == EMPTY
+
+
+def test_a_quota_counts_what_the_budget_says(workspace: Workspace, names: list[str]) -> None:
+    """What CloudNativePG's operator makes is left out where it does not run, on simulated nodes."""
+    project = load(workspace.root)
+    operated = "clusters.postgresql.cnpg.io,poolers.postgresql.cnpg.io"
+    for name in names:
+        for room, systems in footprints.of_environment(project.environments[name]).items():
+            namespace = f"{room}-{name}"
+            absent = {item["metadata"]["name"] for item in objects(operated, f"--namespace={namespace}")}
+            if objects("pods", f"--namespace={namespace}", "--selector=cnpg.io/podRole=instance"):
+                absent = set()
+            asked = [item for found in systems.values() for item in found if item.name not in absent]
+            expected = total(item.always() for item in asked)
+            # A quota is counted anew a moment after a Job has ended.
+            for _ in range(30):
+                if used(namespace) == expected:
+                    break
+                time.sleep(1)
+            assert used(namespace) == expected, namespace
+
+
+def used(namespace: str) -> Amount:
+    """Return what the quota of a namespace counts."""
+    (quota,) = objects("resourcequotas", f"--namespace={namespace}")
+    found = quota["status"]["used"]
+    return Amount(
+        pods=int(found["pods"]),
+        cpu=millicores_of(found["requests.cpu"]),
+        memory=mebibytes(found["requests.memory"]),
+        memory_limit=mebibytes(found["limits.memory"]),
+        storage=mebibytes(found["requests.storage"]),
+    )
+
+
+def mebibytes(quantity: str) -> int:
+    """Return a quantity of memory or storage in MiB; without a unit it is in bytes."""
+    return int(quantity) // 1024**2 if quantity.isdigit() else mebibytes_of(quantity)
 
 
 def test_a_quota_refuses_the_pod_that_is_too_much(workspace: Workspace) -> None:
