@@ -18,7 +18,6 @@ from constructs.settings import Cron
 from constructs.snapshots import SnapshotSettings
 from constructs.versions import VERSIONS
 
-
 _RESOURCES = {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}}
 
 

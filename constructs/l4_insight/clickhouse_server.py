@@ -10,8 +10,8 @@ CLUSTER = "cluster"
 # The user that saves all databases, and may do nothing else; and the bucket, as the configuration calls it.
 BACKUP_USER = "backup"
 BUCKET_COLLECTION = "backup_bucket"
-# Variables of the server's own: Amazon's names would let every user's queries read the bucket.
-PASSWORD_VARIABLE, BACKUP_PASSWORD_VARIABLE = "CLICKHOUSE_PASSWORD", "CLICKHOUSE_BACKUP_PASSWORD"
+# Names of our own: a client in the pod would take CLICKHOUSE_PASSWORD for its own, and every query Amazon's for its.
+PASSWORD_VARIABLE, BACKUP_PASSWORD_VARIABLE = "CLICKHOUSE_APPLICATION_PASSWORD", "CLICKHOUSE_BACKUP_PASSWORD"
 BUCKET_VARIABLES = {
     "CLICKHOUSE_BUCKET_KEY_ID": "ACCESS_KEY_ID",
     "CLICKHOUSE_BUCKET_SECRET_KEY": "ACCESS_SECRET_KEY",
