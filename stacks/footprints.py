@@ -36,8 +36,11 @@ def nodes_of(file: InfraSettings) -> int:
 
 def of_environment(file: EnvironmentSettings) -> Mapping[str, Systems]:
     """Return what each system of L3, in `data`, and of L4, in `monitoring`, asks for."""
-    data = {"postgres": postgres.footprints(file.postgres), "redis": redis.footprints(file.redis)}
-    monitoring = {"signoz": signoz.footprints(file.signoz)}
+    data = {
+        "postgres": postgres.footprints(file.postgres, file.postgres_recovery, file.backups),
+        "redis": redis.footprints(file.redis, file.backups),
+    }
+    monitoring = {"signoz": signoz.footprints(file.signoz, file.backups)}
     return {"data": _chosen(file.components, data), "monitoring": _chosen(file.components, monitoring)}
 
 

@@ -19,6 +19,7 @@ from constructs.postgres_cluster import (
     OPERATOR,
     PORT,
     STATUS_PORT,
+    TAKEN_NAMES,
     PostgresBackupSettings,
     PostgresClusterSettings,
     backup_values,
@@ -34,14 +35,10 @@ from constructs.settings import ClientNamespace, Form, NotAmong, Settings
 
 _NAME = "database"
 _PASSWORD_KEY = "password"  # noqa: S105 (a key's name)
-# Words of Postgres' own, and those that YAML would not take for names.
-_TAKEN = ("all", "none", "postgres", "public", "replication", "samerole", "sameuser", "template0", "template1", ISSUER)
-_NO_NAMES = ("false", "no", "null", "off", "on", "true", "yes")
-
 DatabaseName = Annotated[
     str,
     Form("[a-z]([a-z0-9-]{0,38}[a-z0-9])?", "a name of at most 40 lower-case letters, digits and dashes"),
-    NotAmong((*_TAKEN, *_NO_NAMES), "taken"),
+    NotAmong((*TAKEN_NAMES, ISSUER), "taken"),
 ]
 
 
