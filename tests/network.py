@@ -58,14 +58,20 @@ PODS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
     "kube-system": {
         "coredns": {"k8s-app": "kube-dns"},
         "traefik": {"app.kubernetes.io/name": "traefik"},
+        **{
+            f"k8s-infra-{name}": {"app.kubernetes.io/name": "k8s-infra", "app.kubernetes.io/component": name}
+            for name in ("otel-agent", "otel-deployment")
+        },
         OTHER: {},
     },
 }
-# Namespaces that have no policies of ours.
+# Namespaces that have no policies of ours, but for the pods of telemetry.
 OPEN = ("kube-system", "shop-<environment>", "strange")
 
 DATA, MONITORING, SHOP = "data-<environment>", "monitoring-<environment>", "shop-<environment>"
 EVERY_NAMESPACE = "every namespace of Strata's"
+# The way to one environment alone, which infra names.
+OBSERVED = "telemetry.environment"
 _BUCKET, _NO_BUCKET = "backups.bucket", "no backups.bucket"
 INTERNET = "22, 443, 465, 587, 4317, 4318, 5432, 6379, 8200, 26379"
 
@@ -79,8 +85,10 @@ class Way:
     ports: str
     only_with: str = ""
 
-    def is_open(self, *, everything: bool) -> bool:
-        """Tell whether it is there with every setting given, or with none."""
+    def is_open(self, *, everything: bool, is_observed: bool) -> bool:
+        """Tell whether it is there: with every setting given, or with none; in the environment that is sent to, or not."""
+        if self.only_with == OBSERVED:
+            return is_observed
         return not self.only_with or everything != self.only_with.startswith("no ")
 
 
@@ -91,6 +99,26 @@ def _at(namespace: str, pods: str) -> str:
 TABLE: Sequence[Way] = (
     Way(_at(EVERY_NAMESPACE, APPLICATION), _at("kube-system", "coredns"), "53, 53 UDP"),
     Way(_at("kube-system", "traefik"), _at(EVERY_NAMESPACE, SOLVER), "8089"),
+    # Telemetry
+    *(
+        Way(_at("kube-system", f"k8s-infra-{name}"), target, ports, only_with)
+        for name, address in (("otel-agent", "6443, 10250"), ("otel-deployment", "6443"))
+        for target, ports, only_with in (
+            (_at("kube-system", "coredns"), "53, 53 UDP", ""),
+            (ANY_ADDRESS.name, address, ""),
+            (_at(MONITORING, "signoz-otel-collector"), "4317", OBSERVED),
+        )
+    ),
+    *(
+        Way(_at("kube-system", "k8s-infra-otel-deployment"), _at(namespace, name), port)
+        for namespace, name, port in (
+            ("iac", "atlantis", "4141"),
+            ("iac", "cloudnative-pg", "8080"),
+            ("iac", "database", "9187"),
+            ("iac", "vault", "8202"),
+            ("kube-system", "traefik", "9100"),
+        )
+    ),
     # Environments
     Way(_at(DATA, "postgres"), _at(DATA, "postgres"), "5432, 8000"),
     Way(_at(DATA, "postgres"), ANY_ADDRESS.name, "6443"),
@@ -171,12 +199,12 @@ def name_of(namespace: str, labels: Mapping[str, str], environment: str) -> str 
     return _at(place, max(fitting, key=lambda name: len(PODS[place][name])))
 
 
-def expected(*, everything: bool, among: Iterable[End]) -> dict[tuple[str, str], set[str]]:
+def expected(*, everything: bool, is_observed: bool, among: Iterable[End]) -> dict[tuple[str, str], set[str]]:
     """Return the table's ways between the pods `among`: with every setting, or with those that need none."""
     present = {end.name for end in among}
     ways: dict[tuple[str, str], set[str]] = {}
     for way in TABLE:
-        if way.is_open(everything=everything):
+        if way.is_open(everything=everything, is_observed=is_observed):
             for source in _expanded(way.source):
                 for target in _expanded(way.target):
                     if {source, target} <= present:

@@ -81,17 +81,22 @@ def test_the_table_has_every_pod_with_the_labels_that_its_chart_gives_it(made: d
     assert not wrong, "\n".join(wrong)
 
 
-def test_every_way_of_the_table_is_open_and_no_other(everything: Network, ends: dict[str, list[End]]) -> None:
+def test_every_way_of_the_table_is_open_and_no_other(
+    everything: Network, ends: dict[str, list[End]], larger: Project
+) -> None:
     for name, here in ends.items():
         found = {pair: set(ports.split(", ")) for pair, ports in matrix(everything, here).items()}
-        wanted = expected(everything=True, among=here)
+        wanted = expected(everything=True, is_observed=name == larger.infra.telemetry.environment, among=here)
         assert found == wanted, f"{name}: {difference(found, wanted)}"
 
 
-def test_with_the_shipped_files_what_needs_a_setting_is_closed(shipped: Network, ends: dict[str, list[End]]) -> None:
+def test_with_the_shipped_files_what_needs_a_setting_is_closed(
+    shipped: Network, ends: dict[str, list[End]], project: Project
+) -> None:
     for name, here in ends.items():
         found = {pair: set(ports.split(", ")) for pair, ports in matrix(shipped, closed(here)).items()}
-        wanted = expected(everything=False, among=closed(here))
+        is_observed = name == project.infra.telemetry.environment
+        wanted = expected(everything=False, is_observed=is_observed, among=closed(here))
         assert found == wanted, f"{name}: {difference(found, wanted)}"
 
 

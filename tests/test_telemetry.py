@@ -355,18 +355,22 @@ def test_the_collector_of_one_environment_reaches_into_no_other(tmp_path: Path) 
         ScrapeFlow(stack, "flow", environment=environment, targets=TARGETS)
 
 
-def test_every_target_of_an_environment_is_scraped_and_lets_its_collector_in(
+def test_redis_and_postgres_are_scraped_and_the_collector_is_let_out_to_them_alone(
     environment_stacks: dict[str, Stack],
 ) -> None:
+    """That they let it in is in tests/test_network.py."""
     for name, stack in environment_stacks.items():
-        local = stack["locals"]["signoz_release_values"]["otelCollector"]["config"]
-        jobs = local.get("receivers", {}).get("prometheus", {}).get("config", {}).get("scrape_configs", [])
-        flows = [policy for policy in policies(stack) if policy["metadata"]["name"] == "signoz-otel-collector-scrape"]
-        assert len(flows) == bool(jobs)
-        for rule in (rule for policy in flows for rule in policy["spec"]["egress"]):
-            port = int(rule["ports"][0]["port"])
+        configuration = stack["locals"]["signoz_release_values"]["otelCollector"]["config"]
+        jobs = {
+            job["job_name"]: job["dns_sd_configs"][0]
+            for job in configuration["receivers"]["prometheus"]["config"]["scrape_configs"]
+        }
+        assert set(jobs) == {"postgres", "redis"}
+        assert all(host.endswith(f".data-{name}.svc") for job in jobs.values() for host in job["names"])
+        (policy,) = [item for item in policies(stack) if item["metadata"]["name"] == "signoz-otel-collector-scrape"]
+        assert policy["spec"]["pod_selector"]["match_labels"] == COLLECTOR
+        ports = {rule["ports"][0]["port"] for rule in policy["spec"]["egress"]}
+        assert ports == {str(job["port"]) for job in jobs.values()}
+        for rule in policy["spec"]["egress"]:
             (peer,) = rule["to"]
-            labels = peer["pod_selector"]["match_labels"]
-            (namespace,) = peer["namespace_selector"]["match_expressions"][0]["values"]
-            found = is_open(stack, (f"monitoring-{name}", COLLECTOR), (namespace, labels), port)
-            assert found == (True, True), f"{name}: {labels}"
+            assert peer["namespace_selector"]["match_expressions"][0]["values"] == [f"data-{name}"]

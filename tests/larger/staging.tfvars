@@ -46,7 +46,3 @@ signoz = {
     storage = "60Gi"
   }
 }
-
-backups = {
-  bucket = "backups"
-}
