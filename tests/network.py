@@ -86,7 +86,7 @@ class Way:
     only_with: str = ""
 
     def is_open(self, *, everything: bool, is_observed: bool) -> bool:
-        """Tell whether it is there: with every setting given, or with none; in the environment that is sent to, or not."""
+        """Tell whether it is there: with every setting given, or none; in the environment that is sent to, or not."""
         if self.only_with == OBSERVED:
             return is_observed
         return not self.only_with or everything != self.only_with.startswith("no ")
@@ -125,6 +125,8 @@ TABLE: Sequence[Way] = (
     Way(_at(DATA, CLIENT), _at("iac", "vault"), "8200"),
     Way(_at(MONITORING, "signoz"), _at(MONITORING, "signoz-clickhouse"), "8123, 9000"),
     Way(_at(MONITORING, "signoz-otel-collector"), _at(MONITORING, "signoz"), "4320"),
+    Way(_at(MONITORING, "signoz-otel-collector"), _at(DATA, "postgres"), "9187"),
+    Way(_at(MONITORING, "signoz-otel-collector"), _at(DATA, "redis"), "9121"),
     Way(_at(MONITORING, "signoz-otel-collector"), _at(MONITORING, "signoz-clickhouse"), "8123, 9000"),
     Way(_at(MONITORING, "signoz-telemetrystore-migrator"), _at(MONITORING, "signoz-clickhouse"), "8123, 9000"),
     Way(_at(MONITORING, CLIENT), _at("iac", "vault"), "8200"),
