@@ -13,6 +13,7 @@ PARTS = (
     "clickhouse.py",
     "clickhouse_backups.py",
     "clickhouse_server.py",
+    "collector.py",
     "credentials.py",
     "deployer.py",
     "signoz_preferences.py",

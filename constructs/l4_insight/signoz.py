@@ -1,5 +1,7 @@
 """SigNoz: logs, traces and metrics of one environment, on a ClickHouse of its own."""
 
+from collections.abc import Sequence
+
 from pydantic import Field
 
 from constructs import Construct
@@ -10,7 +12,9 @@ from constructs.footprint import Footprint, footprint, surge
 from constructs.generated_secret import REVISION_ANNOTATION, GeneratedSecret, Password
 from constructs.l4_insight import clickhouse, signoz_preferences
 from constructs.l4_insight.clickhouse import Application, ClickHouse, ClickHouseSettings
+from constructs.l4_insight.collector import ScrapeFlow, collector_configuration
 from constructs.l4_insight.signoz_preferences import PREFERENCES, AlertSettings, Preferences, RetentionSettings
+from constructs.metrics import ScrapeTarget
 from constructs.network_flow import TRAEFIK, Flow, NetworkFlow, Peer, pods_of
 from constructs.reference import expression
 from constructs.release import Release
@@ -96,6 +100,7 @@ class SigNoz(Construct):
         environment: Environment,
         addresses: Addresses,
         backups: BackupSettings,
+        targets: Sequence[ScrapeTarget],
         settings: SigNozSettings,
     ) -> None:
         super().__init__(scope, id_)
@@ -125,6 +130,8 @@ class SigNoz(Construct):
             revision=settings.credentials_revision,
         )
         self._open_flows(environment, settings)
+        if targets:
+            ScrapeFlow(self, "scrape-flow", environment=environment, targets=targets)
         host = addresses.host("signoz")
         email = expression('{0} != "" ? {0} : "admin@${{{1}}}"', settings.admin_email, addresses.base_domain)
         revision = {REVISION_ANNOTATION: expression("tostring({})", settings.credentials_revision)}
@@ -168,6 +175,7 @@ class SigNoz(Construct):
                     "resources": settings.collector.resources(),
                     # Only the k8sattributes processor needs it, and it is not in use.
                     "clusterRole": {"create": False},
+                    "config": collector_configuration(targets),
                 },
             },
             depends_on=[clickhouse.resource, admin.resource],
