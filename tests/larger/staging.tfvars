@@ -5,15 +5,22 @@ env_prefix  = "x-staging"
 base_domain = "example.com"
 components  = ["postgres", "redis", "signoz"]
 
-backups = {
-  bucket = "saved"
-}
+backups = { bucket = "strata-backups" }
 
 postgres = {
-  instances = 3
-  cpu       = "750m"
-  memory    = "3Gi"
-  storage   = "30Gi"
+  instances   = 3
+  cpu         = "750m"
+  memory      = "3Gi"
+  storage     = "30Gi"
+  wal_storage = "5Gi"
+  clients     = ["shop-staging"]
+  pooler      = { instances = 2, cpu = "20m", memory = "96Mi" }
+}
+
+postgres_recovery = {
+  generation = 3
+  source     = 1
+  keep       = [1, 2]
 }
 
 redis = {
@@ -21,12 +28,14 @@ redis = {
   cpu     = "150m"
   memory  = "768Mi"
   storage = "3Gi"
+  clients = ["shop-staging"]
 }
 
 signoz = {
   cpu     = "200m"
   memory  = "768Mi"
   storage = "2Gi"
+  clients = ["shop-staging"]
   collector = {
     cpu    = "300m"
     memory = "896Mi"
@@ -36,4 +45,8 @@ signoz = {
     memory  = "6Gi"
     storage = "60Gi"
   }
+}
+
+backups = {
+  bucket = "backups"
 }
