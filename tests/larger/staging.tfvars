@@ -25,10 +25,10 @@ postgres_recovery = {
 
 redis = {
   replicas = 3
-  cpu     = "150m"
-  memory  = "768Mi"
-  storage = "3Gi"
-  clients = ["shop-staging"]
+  cpu      = "150m"
+  memory   = "768Mi"
+  storage  = "3Gi"
+  clients  = ["shop-staging"]
 }
 
 signoz = {
@@ -45,8 +45,4 @@ signoz = {
     memory  = "6Gi"
     storage = "60Gi"
   }
-}
-
-backups = {
-  bucket = "backups"
 }
