@@ -18,7 +18,14 @@ _SIGNOZ |= {"signoz-telemetrystore-migrator": "signoz-telemetrystore-migrator"}
 PODS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
     "data-<environment>": {
         "postgres": {"cnpg.io/cluster": "postgres", "cnpg.io/podRole": "instance"},
-        "redis": {"app.kubernetes.io/name": "redis", "app.kubernetes.io/instance": "redis"},
+        "redis": {"strata/redis": "server"},
+        "redis-handover": {"app.kubernetes.io/name": "redis-handover"},
+        "redis-master-discovery": {
+            "app.kubernetes.io/name": "redis",
+            "app.kubernetes.io/component": "master-discovery",
+        },
+        "redis-restore": {"app.kubernetes.io/name": "redis-snapshots"},
+        "redis-snapshots": {"app.kubernetes.io/name": "redis-snapshots"},
         **_ENVIRONMENT,
     },
     "monitoring-<environment>": {
@@ -122,6 +129,19 @@ TABLE: Sequence[Way] = (
     # Environments
     Way(_at(DATA, "postgres"), _at(DATA, "postgres"), "5432, 8000"),
     Way(_at(DATA, "postgres"), ANY_ADDRESS.name, "6443"),
+    Way(_at(DATA, "redis"), _at(DATA, "redis"), "6379, 26379"),
+    Way(_at(DATA, "redis-master-discovery"), ANY_ADDRESS.name, "6443"),
+    Way(_at(DATA, "redis-handover"), ANY_ADDRESS.name, "6443"),
+    *(
+        way
+        for pods in ("redis-snapshots", "redis-restore")
+        for way in (
+            Way(_at(DATA, pods), _at(DATA, "redis"), "6379"),
+            Way(_at(DATA, pods), ANY_ADDRESS.name, "443", _BUCKET),
+            Way(_at(DATA, pods), ANY_ADDRESS.name, "6443", _NO_BUCKET),
+        )
+    ),
+    Way(_at(MONITORING, "signoz-otel-collector"), _at(DATA, "redis"), "9121"),
     Way(_at(DATA, CLIENT), _at("iac", "vault"), "8200"),
     Way(_at(MONITORING, "signoz"), _at(MONITORING, "signoz-clickhouse"), "8123, 9000"),
     Way(_at(MONITORING, "signoz-otel-collector"), _at(MONITORING, "signoz"), "4320"),
@@ -134,7 +154,7 @@ TABLE: Sequence[Way] = (
     Way(_at("kube-system", "traefik"), _at(MONITORING, "signoz"), "8080"),
     # Namespaces of yours
     Way(_at(SHOP, APPLICATION), _at(DATA, "postgres"), "5432", "postgres.clients"),
-    Way(_at(SHOP, APPLICATION), _at(DATA, "redis"), "6379", "redis.clients"),
+    Way(_at(SHOP, APPLICATION), _at(DATA, "redis"), "6379, 26379", "redis.clients"),
     Way(_at(SHOP, APPLICATION), _at(MONITORING, "signoz-otel-collector"), "4317, 4318", "signoz.clients"),
     Way(_at(SHOP, APPLICATION), _at("iac", "vault"), "8200", "tenants.<environment>.applications"),
     Way(_at(SHOP, APPLICATION), _at("iac", "database"), "5432", "database.databases.<name>.clients"),

@@ -25,10 +25,10 @@ postgres_recovery = {
 
 redis = {
   replicas = 3
-  cpu     = "150m"
-  memory  = "768Mi"
-  storage = "3Gi"
-  clients = ["shop-staging"]
+  cpu      = "150m"
+  memory   = "768Mi"
+  storage  = "3Gi"
+  clients  = ["shop-staging"]
 }
 
 signoz = {
