@@ -16,6 +16,7 @@ from constructs.l3_data.postgres import (
 )
 from constructs.l3_data.redis import Redis, RedisSettings
 from constructs.l4_insight.signoz import SigNoz, SigNozSettings
+from constructs.metrics import ScrapeTarget
 from constructs.variable import Rule
 from stacks.backend import Backend
 from stacks.stack import Stack, StackSettings
@@ -62,10 +63,12 @@ class EnvironmentStack(Stack[EnvironmentSettings]):
             ],
         )
         variables = self.variables
+        targets: list[ScrapeTarget] = []
         if "redis" in file.components:
-            Redis(self, "redis", environment=environment, settings=variables.redis)
+            redis = Redis(self, "redis", environment=environment, backups=variables.backups, settings=variables.redis)
+            targets += redis.targets
         if "postgres" in file.components:
-            Postgres(
+            postgres = Postgres(
                 self,
                 "postgres",
                 environment=environment,
@@ -73,6 +76,15 @@ class EnvironmentStack(Stack[EnvironmentSettings]):
                 recovery=variables.postgres_recovery,
                 settings=variables.postgres,
             )
+            targets += postgres.targets
         if "signoz" in file.components:
-            SigNoz(self, "signoz", environment=environment, addresses=self.addresses, settings=variables.signoz)
+            SigNoz(
+                self,
+                "signoz",
+                environment=environment,
+                addresses=self.addresses,
+                backups=variables.backups,
+                targets=targets,
+                settings=variables.signoz,
+            )
         DeletionLock(self, "lock", name="stack", namespace=environment.data_namespace, holds=self)

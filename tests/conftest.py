@@ -26,6 +26,20 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 @pytest.fixture(scope="session")
+def larger(tmp_path_factory: pytest.TempPathFactory, project: Project) -> Project:
+    """The same stacks with everything switched on: tests/larger, where all environments have staging's values."""
+    root = tmp_path_factory.mktemp("larger")
+    shutil.copy(ROOT / "cdktf.json", root)
+    shutil.copytree(ROOT / "tests" / "larger", root / "envs")
+    text = (root / "envs" / "staging.tfvars").read_text(encoding="utf-8")
+    prefix = project.environments["staging"].env_prefix
+    for name, settings in project.environments.items():
+        own = text.replace(f'"{prefix}"', f'"{settings.env_prefix}"').replace("staging", name)
+        (root / "envs" / f"{name}.tfvars").write_text(own, encoding="utf-8")
+    return load(root)
+
+
+@pytest.fixture(scope="session")
 def stacks(project: Project) -> dict[str, Stack]:
     """The synthesized stacks by name, as parsed JSON."""
     synthesize(project)
@@ -160,3 +174,18 @@ def render(charts: Path) -> Render:
         return {f"{item['kind']}/{item['metadata']['name']}": item for item in objects}
 
     return run
+
+
+@pytest.fixture(scope="session")
+def render_what_is_there(request: pytest.FixtureRequest) -> Render:
+    """As `render`; but without helm, or all charts, it is each chart that is skipped, and not what else is tested."""
+    try:
+        render: Render = request.getfixturevalue("render")
+    except pytest.skip.Exception as skipped:
+        reason = str(skipped)
+
+        def skip(*_: object) -> dict[str, Stack]:
+            pytest.skip(reason)
+
+        return skip
+    return render

@@ -1,5 +1,6 @@
-"""The pods that a stack makes, as Terraform evaluates its resources and Helm renders its releases."""
+"""What a stack makes, pods and what bounds them, as Terraform evaluates its resources and Helm renders its charts."""
 
+import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from constructs.network_flow import NAMESPACE_NAME
 from tests.support import Evaluate, Render, Stack, merged, resources, values_of
 
 Values = dict[str, Any]
@@ -21,6 +23,12 @@ KINDS = {
     "StatefulSet": "kubernetes_stateful_set_v1",
 }
 CLAIM = "PersistentVolumeClaim"
+NATIVE = {
+    **KINDS,
+    CLAIM: "kubernetes_persistent_volume_claim_v1",
+    "Namespace": "kubernetes_namespace_v1",
+    "NetworkPolicy": "kubernetes_network_policy_v1",
+}
 # Of CloudNativePG: its operator makes the pods.
 OPERATED = ("Cluster", "Pooler")
 BACKUP_PLUGIN = "barman-cloud.cloudnative-pg.io"
@@ -51,6 +59,10 @@ class Made:
     pods: tuple[Pods, ...]
     claims: tuple[tuple[str, str], ...]
     """The namespace and size of every volume."""
+    policies: tuple[Values, ...]
+    """Every NetworkPolicy, in Kubernetes' own form, with its namespace."""
+    namespaces: Mapping[str, Mapping[str, str]]
+    """The labels of every namespace."""
 
 
 def releases_of(stack: Stack, tfvars: Path, evaluate: Evaluate) -> list[tuple[str, str, Values]]:
@@ -75,23 +87,29 @@ def made_by(stack: Stack, tfvars: Path, evaluate: Evaluate, render: Render) -> t
             found.append(_made(chart, namespace, list(render(chart, values, namespace).values())))
         except pytest.skip.Exception:
             missing.append(chart)
-    native = {
-        address: kind
-        for kind in (*KINDS, CLAIM)
-        for address in resources(stack)
-        if address.startswith(f"{KINDS.get(kind, 'kubernetes_persistent_volume_claim_v1')}.")
-    }
-    expressions = {address: resources(stack)[address]["spec"] for address in native}
-    specs = _evaluated(stack, expressions, tfvars, evaluate) if native else {}
-    objects = [
-        {
-            "kind": kind,
-            "metadata": resources(stack)[address]["metadata"],
-            "spec": _kubernetes_form(specs[address]),
-        }
-        for address, kind in native.items()
-    ]
-    return [*found, _made("resources", "", objects)], missing
+    return [*found, resources_of(stack, tfvars, evaluate)], missing
+
+
+def resources_of(stack: Stack, tfvars: Path, evaluate: Evaluate) -> Made:
+    """Return what the stack's own resources make, without its charts."""
+    return _made("resources", "", list(_native(stack, tfvars, evaluate)))
+
+
+def _native(stack: Stack, tfvars: Path, evaluate: Evaluate) -> Iterator[Values]:
+    """Yield the stack's own resources of the kinds that matter here, in Kubernetes' own form."""
+    kind_of = {native: kind for kind, native in NATIVE.items()}
+    found = {address: item for address, item in resources(stack).items() if address.split(".")[0] in kind_of}
+    expressions = {address: item.get("for_each", item.get("count")) for address, item in found.items()}
+    counted = {address: expression for address, expression in expressions.items() if expression is not None}
+    how_often = _evaluated(stack, counted, tfvars, evaluate) if counted else {}
+    contents: dict[str, Values] = {}
+    for address, item in found.items():
+        times = how_often.get(address, 1)
+        text = json.dumps({key: item[key] for key in ("metadata", "spec") if key in item})
+        for key in times if isinstance(times, dict) else map(str, range(int(times))):
+            contents[f"{address}[{key}]"] = json.loads(text.replace("${each.key}", key))
+    for name, content in _evaluated(stack, contents, tfvars, evaluate).items():
+        yield {"kind": kind_of[name.split(".")[0]], **_kubernetes_form(content)}
 
 
 def _evaluated(stack: Stack, expressions: Mapping[str, Any], tfvars: Path, evaluate: Evaluate) -> Values:
@@ -104,7 +122,17 @@ def _evaluated(stack: Stack, expressions: Mapping[str, Any], tfvars: Path, evalu
 
 def _made(source: str, namespace: str, objects: list[Values]) -> Made:
     pods = [item for found in objects for item in pods_of_object(found, namespace, objects)]
-    return Made(source, tuple(pods), tuple(_claims(objects, namespace)))
+    policies = [
+        {**item, "metadata": {"namespace": namespace, **item["metadata"]}}
+        for item in objects
+        if item["kind"] == "NetworkPolicy"
+    ]
+    namespaces = {
+        item["metadata"]["name"]: {**item["metadata"].get("labels", {}), NAMESPACE_NAME: item["metadata"]["name"]}
+        for item in objects
+        if item["kind"] == "Namespace"
+    }
+    return Made(source, tuple(pods), tuple(_claims(objects, namespace)), tuple(policies), namespaces)
 
 
 def pods_of_object(item: Values, namespace: str, beside: Iterable[Values] = ()) -> Iterator[Pods]:

@@ -19,6 +19,8 @@ from tests.support import CHARTS, ROOT, Evaluate, Stack, merged, tfvars_of
 
 # Maps whose keys are not the chart's to know, though it gives some by default.
 FREE = {"env", "podAnnotations", "resources", "securityContext"}
+# The parts of a collector's configuration, which are called as one likes.
+FREE |= {"exporters", "pipelines", "processors", "receivers"}
 
 Values = dict[str, Any]
 
@@ -84,7 +86,8 @@ def test_values_keep_their_types_and_follow_the_tfvars(
             assert values["cluster"]["storage"] == {"size": settings.storage}
         if chart == "redis":
             assert values["podAnnotations"] == {"strata/credentials-revision": "1"}
-            assert "appendonly yes\nmaxmemory " in values["extraConfig"]
+            assert values["replicaCount"] == project.environments[stack].redis.replicas == 1
+            assert "appendonly yes\n" in values["extraConfig"]
 
 
 @pytest.mark.parametrize("mirror", ["", "oci://registry.example.com/charts", "/srv/charts"])

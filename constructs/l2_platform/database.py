@@ -12,8 +12,10 @@ from constructs.deletion_lock import DeletionLock
 from constructs.footprint import Footprint
 from constructs.generated_secret import GeneratedSecret, Password
 from constructs.l2_platform.credentials import ACCESS, FUNCTIONS, ISSUER, clients_of, secrets_engine
+from constructs.metrics import PodTarget
 from constructs.network_flow import API_SERVER, Flow, NetworkFlow, Peer, pods_of
 from constructs.postgres_cluster import (
+    METRICS_PORT,
     OPERATOR,
     PORT,
     STATUS_PORT,
@@ -94,6 +96,9 @@ class Database(Construct):
         databases = expression("{}", settings.databases)
         pods = instances_of(_NAME)
         instances = Flow(Peer(pods=pods), ports=(PORT, STATUS_PORT))
+        self.targets = (
+            PodTarget(job=_NAME, port=METRICS_PORT, pods={**pods, "cnpg.io/podRole": "instance"}, namespace=namespace),
+        )
         NetworkFlow(
             self,
             "flow",
@@ -101,7 +106,12 @@ class Database(Construct):
             namespace=namespace,
             pods=pods,
             # Of this namespace's own pods, only Vault's are let out to it.
-            callers=[instances, OPERATOR, Flow(pods_of([namespace], clients_of(databases)), ports=(PORT,))],
+            callers=[
+                instances,
+                OPERATOR,
+                Flow(pods_of([namespace], clients_of(databases)), ports=(PORT,)),
+                *(target.caller() for target in self.targets),
+            ],
             calls=[instances, API_SERVER, backups.flow()],
             depends_on=depends_on,
         )

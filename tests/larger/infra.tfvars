@@ -3,7 +3,7 @@
 environment = "infra"
 env_prefix  = ""
 base_domain = "example.com"
-components  = ["atlantis", "certificates", "dashboard", "database", "dns", "kubero", "operators", "vault"]
+components  = ["atlantis", "certificates", "dashboard", "database", "dns", "kubero", "operators", "telemetry", "vault"]
 
 atlantis = {
   cpu     = "200m"
@@ -25,6 +25,9 @@ database = {
   cpu       = "250m"
   memory    = "1Gi"
   storage   = "12Gi"
+  databases = {
+    shop = { clients = ["shop-prod", "shop-staging", "shop-test"] }
+  }
 }
 
 dns = {
@@ -55,6 +58,15 @@ kubero = {
     cpu    = "60m"
     memory = "640Mi"
   }
+  namespaces = {
+    api-production = {}
+    web-production = {}
+  }
+}
+
+oidc = {
+  issuer    = "https://sign-in.example.com:8443"
+  client_id = "platform"
 }
 
 operators = {
@@ -77,8 +89,32 @@ vault = {
 }
 
 quotas = {
+  prod = {
+    data       = { cpu = "16", memory = "64Gi", storage = "1Ti", pods = 100 }
+    monitoring = { cpu = "16", memory = "64Gi", storage = "1Ti", pods = 100 }
+  }
   staging = {
     data       = { cpu = "16", memory = "64Gi", storage = "1Ti", pods = 100 }
     monitoring = { cpu = "16", memory = "64Gi", storage = "1Ti", pods = 100 }
+  }
+  test = {
+    data       = { cpu = "16", memory = "64Gi", storage = "1Ti", pods = 100 }
+    monitoring = { cpu = "16", memory = "64Gi", storage = "1Ti", pods = 100 }
+  }
+}
+
+tenants = {
+  prod    = { applications = ["shop-prod"] }
+  staging = { applications = ["shop-staging"] }
+  test    = { applications = ["shop-test"] }
+}
+
+telemetry = {
+  environment = "prod"
+  cpu         = "60m"
+  memory      = "320Mi"
+  agent = {
+    cpu    = "70m"
+    memory = "384Mi"
   }
 }

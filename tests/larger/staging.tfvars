@@ -13,6 +13,7 @@ postgres = {
   memory      = "3Gi"
   storage     = "30Gi"
   wal_storage = "5Gi"
+  clients     = ["shop-staging"]
   pooler      = { instances = 2, cpu = "20m", memory = "96Mi" }
 }
 
@@ -23,15 +24,18 @@ postgres_recovery = {
 }
 
 redis = {
+  replicas = 3
   cpu     = "150m"
   memory  = "768Mi"
   storage = "3Gi"
+  clients = ["shop-staging"]
 }
 
 signoz = {
   cpu     = "200m"
   memory  = "768Mi"
   storage = "2Gi"
+  clients = ["shop-staging"]
   collector = {
     cpu    = "300m"
     memory = "896Mi"
@@ -41,4 +45,8 @@ signoz = {
     memory  = "6Gi"
     storage = "60Gi"
   }
+}
+
+backups = {
+  bucket = "backups"
 }

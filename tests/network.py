@@ -1,0 +1,224 @@
+"""The table of network flows, and the pods in it: what tests/test_network.py proves, and docs/security.md says.
+
+An allowed way that is not in the table fails a test, and so does one of the table that is closed.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from tests.flows import ANY_ADDRESS, End
+
+OTHER, SOLVER, CLIENT, APPLICATION = "any other pod", "ACME challenge", "client of Vault", "any pod"
+_EVERYWHERE = {OTHER: {}, SOLVER: {"acme.cert-manager.io/http01-solver": "true"}}
+_ENVIRONMENT = {**_EVERYWHERE, CLIENT: {"strata/vault": "client"}}
+_SIGNOZ = {"signoz": "signoz", "signoz-otel-collector": "otel-collector"}
+_SIGNOZ |= {"signoz-telemetrystore-migrator": "signoz-telemetrystore-migrator"}
+
+# The pods of each namespace, by the name of the object that makes them, with the labels that policies know them by.
+PODS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
+    "data-<environment>": {
+        "postgres": {"cnpg.io/cluster": "postgres", "cnpg.io/podRole": "instance"},
+        "redis": {"app.kubernetes.io/name": "redis", "app.kubernetes.io/instance": "redis"},
+        **_ENVIRONMENT,
+    },
+    "monitoring-<environment>": {
+        **{
+            name: {"app.kubernetes.io/instance": "signoz", "app.kubernetes.io/component": component}
+            for name, component in _SIGNOZ.items()
+        },
+        "signoz-clickhouse": {
+            "app.kubernetes.io/name": "clickhouse",
+            "app.kubernetes.io/instance": "signoz-clickhouse",
+        },
+        **_ENVIRONMENT,
+    },
+    "iac": {
+        "atlantis": {"app": "atlantis"},
+        "barman-cloud": {"app.kubernetes.io/name": "plugin-barman-cloud"},
+        "cloudnative-pg": {"app.kubernetes.io/name": "cloudnative-pg"},
+        "database": {"cnpg.io/cluster": "database", "cnpg.io/podRole": "instance"},
+        "operators-ready": {"app.kubernetes.io/name": "operators-ready"},
+        "vault": {"app.kubernetes.io/name": "vault", "component": "server"},
+        "vault-agent-injector": {"app.kubernetes.io/name": "vault-agent-injector", "component": "webhook"},
+        "vault-configure": {"app.kubernetes.io/name": "vault-configure"},
+        "vault-snapshots": {"app.kubernetes.io/name": "vault-snapshots"},
+        **_EVERYWHERE,
+    },
+    "kubernetes-dashboard": {"headlamp": {"app.kubernetes.io/name": "headlamp"}, **_EVERYWHERE},
+    "kubero": {
+        "kubero": {"app.kubernetes.io/name": "kubero"},
+        "kubero-operator": {"app.kubernetes.io/name": "kubero-operator"},
+        **_EVERYWHERE,
+    },
+    # Two pipelines of Kubero's; a namespace that each environment's `clients` and `applications` name; one of nobody's.
+    "api-production": {APPLICATION: {}},
+    "web-production": {APPLICATION: {}},
+    "shop-<environment>": {APPLICATION: {}},
+    "strange": {APPLICATION: {}},
+    "kube-system": {
+        "coredns": {"k8s-app": "kube-dns"},
+        "traefik": {"app.kubernetes.io/name": "traefik"},
+        OTHER: {},
+    },
+}
+# Namespaces that have no policies of ours.
+OPEN = ("kube-system", "shop-<environment>", "strange")
+
+DATA, MONITORING, SHOP = "data-<environment>", "monitoring-<environment>", "shop-<environment>"
+EVERY_NAMESPACE = "every namespace of Strata's"
+_BUCKET, _NO_BUCKET = "backups.bucket", "no backups.bucket"
+INTERNET = "22, 443, 465, 587, 4317, 4318, 5432, 6379, 8200, 26379"
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way from pods to pods; `only_with` is the setting that it needs, or `no` and one that closes it."""
+
+    source: str
+    target: str
+    ports: str
+    only_with: str = ""
+
+    def is_open(self, *, everything: bool) -> bool:
+        """Tell whether it is there with every setting given, or with none."""
+        return not self.only_with or everything != self.only_with.startswith("no ")
+
+
+def _at(namespace: str, pods: str) -> str:
+    return f"{namespace}: {pods}"
+
+
+TABLE: Sequence[Way] = (
+    Way(_at(EVERY_NAMESPACE, APPLICATION), _at("kube-system", "coredns"), "53, 53 UDP"),
+    Way(_at("kube-system", "traefik"), _at(EVERY_NAMESPACE, SOLVER), "8089"),
+    # Environments
+    Way(_at(DATA, "postgres"), _at(DATA, "postgres"), "5432, 8000"),
+    Way(_at(DATA, "postgres"), ANY_ADDRESS.name, "6443"),
+    Way(_at(DATA, CLIENT), _at("iac", "vault"), "8200"),
+    Way(_at(MONITORING, "signoz"), _at(MONITORING, "signoz-clickhouse"), "8123, 9000"),
+    Way(_at(MONITORING, "signoz-otel-collector"), _at(MONITORING, "signoz"), "4320"),
+    Way(_at(MONITORING, "signoz-otel-collector"), _at(MONITORING, "signoz-clickhouse"), "8123, 9000"),
+    Way(_at(MONITORING, "signoz-telemetrystore-migrator"), _at(MONITORING, "signoz-clickhouse"), "8123, 9000"),
+    Way(_at(MONITORING, CLIENT), _at("iac", "vault"), "8200"),
+    Way(_at("iac", "cloudnative-pg"), _at(DATA, "postgres"), "5432, 8000"),
+    Way(_at("kube-system", "traefik"), _at(MONITORING, "signoz"), "8080"),
+    # Namespaces of yours
+    Way(_at(SHOP, APPLICATION), _at(DATA, "postgres"), "5432", "postgres.clients"),
+    Way(_at(SHOP, APPLICATION), _at(DATA, "redis"), "6379", "redis.clients"),
+    Way(_at(SHOP, APPLICATION), _at(MONITORING, "signoz-otel-collector"), "4317, 4318", "signoz.clients"),
+    Way(_at(SHOP, APPLICATION), _at("iac", "vault"), "8200", "tenants.<environment>.applications"),
+    Way(_at(SHOP, APPLICATION), _at("iac", "database"), "5432", "database.databases.<name>.clients"),
+    # The platform
+    Way(_at("iac", "atlantis"), ANY_ADDRESS.name, "443, 6443"),
+    Way(_at("kube-system", "traefik"), _at("iac", "atlantis"), "4141"),
+    Way(_at("iac", "vault"), _at("iac", "vault"), "8200, 8201"),
+    Way(_at("iac", "vault"), _at("iac", "database"), "5432"),
+    Way(_at("iac", "vault"), ANY_ADDRESS.name, "6443"),
+    Way(_at("kube-system", "traefik"), _at("iac", "vault"), "8200"),
+    Way(_at("iac", "vault-configure"), _at("iac", "vault"), "8200"),
+    Way(_at("iac", "vault-configure"), ANY_ADDRESS.name, "6443"),
+    Way(ANY_ADDRESS.name, _at("iac", "vault-agent-injector"), "8080"),
+    Way(_at("iac", "vault-agent-injector"), ANY_ADDRESS.name, "6443"),
+    Way(_at("iac", "vault-snapshots"), _at("iac", "vault"), "8200"),
+    Way(_at("iac", "vault-snapshots"), ANY_ADDRESS.name, "443", _BUCKET),
+    Way(_at("iac", "vault-snapshots"), ANY_ADDRESS.name, "6443", _NO_BUCKET),
+    Way(_at("iac", "database"), _at("iac", "database"), "5432, 8000"),
+    Way(_at("iac", "database"), ANY_ADDRESS.name, "6443"),
+    Way(_at("iac", "database"), ANY_ADDRESS.name, "443", _BUCKET),
+    Way(ANY_ADDRESS.name, _at("iac", "cloudnative-pg"), "9443"),
+    Way(_at("iac", "cloudnative-pg"), _at("iac", "database"), "5432, 8000"),
+    Way(_at("iac", "cloudnative-pg"), _at("iac", "barman-cloud"), "9090"),
+    Way(_at("iac", "cloudnative-pg"), ANY_ADDRESS.name, "6443"),
+    Way(_at("iac", "barman-cloud"), ANY_ADDRESS.name, "6443"),
+    Way(_at("iac", "operators-ready"), ANY_ADDRESS.name, "6443"),
+    Way(_at("kube-system", "traefik"), _at("kubernetes-dashboard", "headlamp"), "4466"),
+    Way(_at("kubernetes-dashboard", "headlamp"), ANY_ADDRESS.name, "6443"),
+    Way(_at("kubernetes-dashboard", "headlamp"), ANY_ADDRESS.name, "8443", "oidc.issuer"),
+    Way(_at("kube-system", "traefik"), _at("kubero", "kubero"), "2000"),
+    Way(_at("kubero", "kubero"), ANY_ADDRESS.name, "443, 6443"),
+    Way(_at("kubero", "kubero-operator"), ANY_ADDRESS.name, "6443"),
+    # Kubero's pipelines, each within itself
+    *(
+        Way(source, target, ports, "kubero.namespaces")
+        for pipeline in ("api-production", "web-production")
+        for source, target, ports in (
+            (_at(pipeline, APPLICATION), _at(pipeline, APPLICATION), "1-65535"),
+            (_at(pipeline, APPLICATION), ANY_ADDRESS.name, INTERNET),
+            (_at("kube-system", "traefik"), _at(pipeline, APPLICATION), "1-65535"),
+        )
+    ),
+)
+
+
+def ends_of(environment: str) -> list[End]:
+    """Return every pod of one environment and of the shared namespaces, and whoever is no pod."""
+    return [
+        ANY_ADDRESS,
+        *(
+            End(_at(namespace, name), namespace.replace("<environment>", environment), labels)
+            for namespace, pods in PODS.items()
+            for name, labels in pods.items()
+        ),
+    ]
+
+
+def name_of(namespace: str, labels: Mapping[str, str], environment: str) -> str | None:
+    """Return what the table calls a pod, seen from an environment: the one of whose labels it has most, if any."""
+    place = next((own for own in PODS if own.replace("<environment>", environment) == namespace), None)
+    if place is None:
+        return None
+    fitting = [name for name, wanted in PODS[place].items() if wanted.items() <= labels.items()]
+    return _at(place, max(fitting, key=lambda name: len(PODS[place][name])))
+
+
+def expected(*, everything: bool, among: Iterable[End]) -> dict[tuple[str, str], set[str]]:
+    """Return the table's ways between the pods `among`: with every setting, or with those that need none."""
+    present = {end.name for end in among}
+    ways: dict[tuple[str, str], set[str]] = {}
+    for way in TABLE:
+        if way.is_open(everything=everything):
+            for source in _expanded(way.source):
+                for target in _expanded(way.target):
+                    if {source, target} <= present:
+                        ways.setdefault((source, target), set()).update(way.ports.split(", "))
+    return ways
+
+
+def difference(found: Mapping[tuple[str, str], set[str]], wanted: Mapping[tuple[str, str], set[str]]) -> str:
+    """Return in words where the ways that were found are not those of the table."""
+    lines = []
+    for pair in sorted({*found, *wanted}):
+        ours, theirs = found.get(pair, set()), wanted.get(pair, set())
+        if opened := ours - theirs:
+            lines.append(f"{' -> '.join(pair)}: {', '.join(sorted(opened))} is open, and not in the table")
+        if shut := theirs - ours:
+            lines.append(f"{' -> '.join(pair)}: {', '.join(sorted(shut))} is in the table, and closed")
+    return "\n".join(lines)
+
+
+def _expanded(name: str) -> Iterator[str]:
+    """Yield every pod that a row means."""
+    namespace, _, pods = name.partition(": ")
+    if namespace != EVERY_NAMESPACE:
+        yield name
+        return
+    for own, names in PODS.items():
+        if own not in OPEN:
+            yield from (_at(own, each) for each in names if pods in (APPLICATION, each))
+
+
+def markdown() -> str:
+    """Return the table as docs/security.md has it."""
+    rows = ["| from | to | ports | only with |", "|---|---|---|---|"]
+    for way in TABLE:
+        word, _, setting = way.only_with.rpartition(" ")
+        only_with = f" {word} `{setting}`".replace("  ", " ") if setting else ""
+        rows.append(f"| {_cell(way.source)} | {_cell(way.target)} | {way.ports} |{only_with} |")
+    return "\n".join(rows)
+
+
+def _cell(name: str) -> str:
+    namespace, _, pods = name.partition(": ")
+    if not pods or namespace == EVERY_NAMESPACE:
+        return name
+    return f"`{namespace}`: {pods}"
