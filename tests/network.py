@@ -6,7 +6,7 @@ An allowed way that is not in the table fails a test, and so does one of the tab
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from tests.flows import ANY_ADDRESS, End
+from tests.flows import ANY_ADDRESS, End, Network
 
 OTHER, SOLVER, CLIENT, APPLICATION = "any other pod", "ACME challenge", "client of Vault", "any pod"
 _EVERYWHERE = {OTHER: {}, SOLVER: {"acme.cert-manager.io/http01-solver": "true"}}
@@ -14,10 +14,13 @@ _ENVIRONMENT = {**_EVERYWHERE, CLIENT: {"strata/vault": "client"}}
 _SIGNOZ = {"signoz": "signoz", "signoz-otel-collector": "otel-collector"}
 _SIGNOZ |= {"signoz-telemetrystore-migrator": "signoz-telemetrystore-migrator"}
 
-# The pods of each namespace, by the name of the object that makes them, with the labels that policies know them by.
+# The value of a label that differs from one setting to the next: a Postgres cluster's own name.
+ANY_VALUE = "<name>"
+
+# The pods of each namespace, mostly by the name of the object that makes them, with the labels that tell them apart.
 PODS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
     "data-<environment>": {
-        "postgres": {"cnpg.io/cluster": "postgres", "cnpg.io/podRole": "instance"},
+        "postgres": {"cnpg.io/cluster": ANY_VALUE, "cnpg.io/podRole": "instance"},
         "redis": {"app.kubernetes.io/name": "redis", "app.kubernetes.io/instance": "redis"},
         **_ENVIRONMENT,
     },
@@ -150,16 +153,25 @@ TABLE: Sequence[Way] = (
 )
 
 
-def ends_of(environment: str) -> list[End]:
+def ends_of(environment: str, network: Network) -> list[End]:
     """Return every pod of one environment and of the shared namespaces, and whoever is no pod."""
-    return [
-        ANY_ADDRESS,
-        *(
-            End(_at(namespace, name), namespace.replace("<environment>", environment), labels)
-            for namespace, pods in PODS.items()
-            for name, labels in pods.items()
-        ),
-    ]
+    found = [ANY_ADDRESS]
+    for namespace, pods in PODS.items():
+        place = namespace.replace("<environment>", environment)
+        for name, labels in pods.items():
+            found += [End(_at(namespace, name), place, each) for each in _with_values(labels, place, network)]
+    return found
+
+
+def _with_values(labels: Mapping[str, str], namespace: str, network: Network) -> Iterator[Mapping[str, str]]:
+    """Yield labels with each value that the namespace's policies know where they may have any."""
+    for key in (key for key, value in labels.items() if value == ANY_VALUE):
+        for policy in network.policies:
+            selected = policy["spec"].get("podSelector", {}).get("matchLabels") or {}
+            if policy["metadata"]["namespace"] == namespace and key in selected:
+                yield {**labels, key: selected[key]}
+        return
+    yield labels
 
 
 def name_of(namespace: str, labels: Mapping[str, str], environment: str) -> str | None:
@@ -167,7 +179,11 @@ def name_of(namespace: str, labels: Mapping[str, str], environment: str) -> str 
     place = next((own for own in PODS if own.replace("<environment>", environment) == namespace), None)
     if place is None:
         return None
-    fitting = [name for name, wanted in PODS[place].items() if wanted.items() <= labels.items()]
+    fitting = [
+        name
+        for name, wanted in PODS[place].items()
+        if all(key in labels and value in (labels[key], ANY_VALUE) for key, value in wanted.items())
+    ]
     return _at(place, max(fitting, key=lambda name: len(PODS[place][name])))
 
 
