@@ -26,7 +26,7 @@ FINGERPRINT = find $(INPUTS) $(OUTPUTS) -type f ! -path '*/.terraform/*' ! -path
 LOCK = $(RUN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 \
   --generate-hashes --no-emit-index-url --no-header --output-file
 
-.PHONY: help synth test check lint types imports fresh bench e2e doctor bootstrap secrets plan apply recover backup restore teardown budget nodes state move-state init who lock clean
+.PHONY: help synth test check lint types imports fresh bench e2e doctor bootstrap secrets plan apply recover backup restore teardown budget dashboards nodes state move-state init who lock clean
 
 help: ## Print the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-10s %s\n", $$1, $$2}'
@@ -100,6 +100,10 @@ teardown: export VOLUMES := $(VOLUMES)
 teardown: who ## Take the environment ENV down, after a last backup; DRY_RUN=1 only says what, VOLUMES=delete deletes all data
 	@test "$(origin ENV)" = "command line" || { echo "Give ENV=<environment>: it has no default here" >&2; exit 1; }
 	@$(ACT) $(RUN)/python -m stacks.teardown $(ENV) $(TERRAFORM) $(ARGUMENTS)
+
+dashboards: export DRY_RUN := $(DRY_RUN)
+dashboards: who ## Put the dashboards and alerts of dashboards/ into the SigNoz of ENV (staging); DRY_RUN=1 only says which
+	@$(ACT) $(RUN)/python -m stacks.dashboards $(ENV)
 
 nodes: ENV = infra
 nodes: export KUBE_CONFIG_PATH = $(abspath $(KUBECONFIG))

@@ -38,7 +38,7 @@ class DeletionLock(Construct):
             f"kubectl annotate {kind} {item} --namespace={namespace} {DELETE_ANNOTATION}={item}"
             for kind, item in (reference.split("/") for reference in also)
         )
-        ConfigMapV1(
+        self.resource = ConfigMapV1(
             self,
             "this",
             metadata=ConfigMapV1Metadata(name=f"{LOCK_NAME}-{name}", namespace=namespace, labels=labels),

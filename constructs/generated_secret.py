@@ -7,7 +7,7 @@ from cdktf import ITerraformDependable, TerraformStack
 from cdktf_cdktf_provider_kubernetes.secret_v1 import SecretV1, SecretV1Metadata
 
 from constructs import Construct
-from constructs.reference import number
+from constructs.reference import EACH_KEY, Reference, number
 
 # On the pods that read a generated secret only when they start: a new revision restarts them.
 REVISION_ANNOTATION = "strata/credentials-revision"
@@ -43,7 +43,7 @@ class GeneratedSecret(Construct):
         name: str,
         namespace: str,
         passwords: Mapping[str, Password],
-        revision: int,
+        revision: float,
         plain: Mapping[str, str] | None = None,
         type_: str = "Opaque",
         labels: Mapping[str, str] | None = None,
@@ -52,10 +52,12 @@ class GeneratedSecret(Construct):
         super().__init__(scope, id_)
         stack = TerraformStack.of(self)
         data = dict(plain or {})
+        self._ephemeral = {
+            key: f"ephemeral.random_password.{name.replace(str(EACH_KEY), 'each')}_{key}" for key in passwords
+        }
         for key, password in passwords.items():
-            ephemeral = f"{name}_{key}"
-            stack.add_override(f"ephemeral.random_password.{ephemeral}", password.arguments())
-            data[key] = f"${{ephemeral.random_password.{ephemeral}.result}}"
+            stack.add_override(self._ephemeral[key], password.arguments())
+            data[key] = f"${{{self._ephemeral[key]}.result}}"
         self.name = name
         self.resource = SecretV1(
             self,
@@ -66,3 +68,13 @@ class GeneratedSecret(Construct):
             data_wo_revision=number(revision),
             depends_on=list(depends_on) or None,
         )
+
+    def for_each(self, entries: Reference) -> None:
+        """Make it one Secret for every entry of a map, each with passwords of its own.
+
+        Its name, revision and plain values may name `each.key` and `each.value`.
+        """
+        for key, ephemeral in self._ephemeral.items():
+            TerraformStack.of(self).add_override(f"{ephemeral}.for_each", str(entries))
+            self.resource.add_override(f"data_wo.{key}", f"${{{ephemeral}[{EACH_KEY.expression}].result}}")
+        self.resource.add_override("for_each", str(entries))

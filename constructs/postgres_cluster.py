@@ -9,11 +9,17 @@ from constructs.backups import BackupSettings
 from constructs.footprint import Footprint, footprint
 from constructs.network_flow import Flow, Peer
 from constructs.reference import Reference, expression, mebibytes
-from constructs.settings import AtLeast, Cpu, Cron, Settings, Size, Sized
+from constructs.settings import AtLeast, Cpu, Cron, OptionalSize, Settings, Size, Sized
 from constructs.versions import VERSIONS
 
 PORT = 5432
 STATUS_PORT = 8000
+METRICS_PORT = 9187
+# Words of Postgres' own, and those that YAML would not take for names: no database is called so.
+TAKEN_NAMES = (
+    *("all", "none", "postgres", "public", "replication", "samerole", "sameuser", "template0", "template1"),
+    *("false", "no", "null", "off", "on", "true", "yes"),
+)
 OPERATOR = Flow(
     Peer(pods={"app.kubernetes.io/name": "cloudnative-pg"}, namespaces=("iac",)),
     ports=(PORT, STATUS_PORT),
@@ -29,8 +35,11 @@ class PostgresClusterSettings(Sized):
     """One, or a primary with 2 or 4 standbys, each on a node of its own where there are enough."""
     cpu: Cpu = "100m"
     memory: Annotated[Size, AtLeast(256)] = "512Mi"
-    storage: Size = "10Gi"
+    storage: Annotated[Size, AtLeast(1024)] = "10Gi"
     """Size of each instance's volume. It cannot be changed later: K3s's local-path volumes do not grow."""
+    wal_storage: Annotated[OptionalSize, AtLeast(2048)] = ""
+    """Size of a second volume of each instance, for the log of changes alone; empty: it is on the first. It can be
+    given later, but not taken away."""
 
 
 class PostgresBackupSettings(Settings):
@@ -61,6 +70,10 @@ def cluster_values(
             "storage": {"size": settings.storage},
             "resources": settings.resources(),
             "priorityClassName": priority_class,
+            "walStorage": {
+                "enabled": expression('{} != ""', settings.wal_storage),
+                "size": expression('{0} == "" ? "2Gi" : {0}', settings.wal_storage),
+            },
             "affinity": {"topologyKey": "kubernetes.io/hostname"},
             "enableSuperuserAccess": False,
             # With one instance a disruption budget would only keep its node from being drained.
@@ -68,6 +81,11 @@ def cluster_values(
             **more,
         },
     }
+
+
+def max_connections(settings: PostgresClusterSettings) -> Reference:
+    """Return how many connections the memory allows for: one for every 8 MiB, and at most 500."""
+    return expression("min(500, floor({} / 8))", mebibytes(settings.memory))
 
 
 def cluster_footprint(name: str, settings: PostgresClusterSettings, *, is_saved: bool) -> Footprint:
@@ -82,47 +100,88 @@ def cluster_footprint(name: str, settings: PostgresClusterSettings, *, is_saved:
         *([_SIDECAR_RESOURCES] if is_saved else []),
         init=[server],
         pods=settings.instances,
-        volumes=[settings.storage] * settings.instances,
+        volumes=[size for size in (settings.storage, settings.wal_storage) if size] * settings.instances,
     )
 
 
 def parameters(settings: PostgresClusterSettings) -> dict[str, object]:
-    """Return the parameters that follow the memory."""
-    return {"shared_buffers": f"{expression('floor({} / 4)', mebibytes(settings.memory))}MB"}
+    """Return the parameters that follow the memory, and the volume that the log of changes is on."""
+    memory = mebibytes(settings.memory)
+    volume = mebibytes(expression('{0} == "" ? {1} : {0}', settings.wal_storage, settings.storage))
+    return {
+        "shared_buffers": f"{expression('floor({} / 4)', memory)}MB",
+        # What the planner takes to be in memory: the rest of it is mostly the kernel's cache.
+        "effective_cache_size": f"{expression('floor({} * 0.75)', memory)}MB",
+        "maintenance_work_mem": f"{expression('max(16, min(1024, floor({} / 16)))', memory)}MB",
+        "max_connections": expression("tostring({})", max_connections(settings)),
+        # CloudNativePG keeps 512MB of it for standbys; the rest is for a bucket that does not answer.
+        "max_wal_size": f"{expression('max(128, min(2048, floor({} / 8)))', volume)}MB",
+    }
 
 
 def backup_values(bucket: BackupSettings, settings: PostgresBackupSettings, *, folder: str) -> dict[str, object]:
     """Return the value `backups` of the chart `cluster`: by the Barman Cloud plugin, into a folder of the bucket."""
-    # Servers that imitate S3 know neither Amazon's encryption nor its newer checksums.
+    # Servers that imitate S3 know no encryption of Amazon's.
     stored = {"compression": "gzip", "encryption": ""}
+    return {
+        "enabled": bucket.has_bucket(),
+        "method": "plugin",
+        "pluginConfiguration": _PLUGIN,
+        **_store(bucket, folder=folder),
+        "retentionPolicy": f"{settings.retention_days}d",
+        "wal": stored,
+        "data": stored,
+        "scheduledBackups": [scheduled_backup(settings)],
+    }
+
+
+def scheduled_backup(settings: PostgresBackupSettings) -> dict[str, object]:
+    """Return the one schedule of a cluster's backups."""
+    return {
+        "name": "scheduled",
+        # CloudNativePG counts seconds, too.
+        "schedule": expression('format("0 %s", {})', settings.schedule),
+        # The list of backups is there for as long as the cluster, whatever becomes of the schedule.
+        "backupOwnerReference": "cluster",
+        "method": "plugin",
+        "pluginConfiguration": _PLUGIN,
+    }
+
+
+def recovery_values(
+    bucket: BackupSettings, *, folder: str, server: Reference, until: str, database: str
+) -> dict[str, object]:
+    """Return the value `recovery` of the chart `cluster`: from what the cluster `server` saved into the same folder.
+
+    `until` is a time, or empty for all that was saved. CloudNativePG makes the `database`, owned by a role of its name,
+    where it is not among what was saved.
+    """
+    return {
+        "method": "plugin",
+        "pluginConfiguration": _PLUGIN,
+        "clusterName": server,
+        "pitrTarget": {"time": until},
+        "database": database,
+        "owner": database,
+        **_store(bucket, folder=folder),
+    }
+
+
+def _store(bucket: BackupSettings, *, folder: str) -> dict[str, object]:
+    """Return where the Barman Cloud plugin keeps a cluster, and what its container beside the instances has."""
+    # Servers that imitate S3 do not know Amazon's newer checksums.
     environment: dict[str, str | Reference] = {
         "AWS_DEFAULT_REGION": bucket.region,
         "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
         "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
     }
     return {
-        "enabled": bucket.has_bucket(),
-        "method": "plugin",
-        "pluginConfiguration": _PLUGIN,
         "provider": "s3",
         "endpointURL": bucket.endpoint,
         "s3": {"bucket": bucket.bucket, "region": bucket.region, "path": f"/{folder}"},
         "secret": {"create": False, "name": bucket.secret},
-        "retentionPolicy": f"{settings.retention_days}d",
-        "wal": stored,
-        "data": stored,
         "instanceSidecarConfiguration": {
             "env": [{"name": key, "value": value} for key, value in environment.items()],
             "resources": _SIDECAR_RESOURCES,
         },
-        "scheduledBackups": [
-            {
-                "name": "scheduled",
-                # CloudNativePG counts seconds, too.
-                "schedule": f"0 {settings.schedule}",
-                "backupOwnerReference": "self",
-                "method": "plugin",
-                "pluginConfiguration": _PLUGIN,
-            }
-        ],
     }

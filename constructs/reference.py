@@ -1,7 +1,7 @@
 """References: what Python holds in place of a value that only Terraform will know.
 
 A reference, or a plain value, goes
-    into an expression              by `expression`, or `bare` for a part of one
+    into an expression              by `expression`, or `literal` for a part of one
     into chart values and files     as it is: `resolve` turns nested ones into templates
     into a typed struct of cdktf    by `text` or `number`, as the struct wants it
 """
@@ -63,6 +63,11 @@ class Reference:
         self._refuse()
 
 
+# The entry of a resource that is there once for each of a map's (`for_each`).
+EACH_KEY = Reference("each.key")
+EACH_VALUE = Reference("each.value")
+
+
 class ReferenceMapping(Mapping[str, Any]):
     """A map whose keys are known at plan time only; an entry that is missing there has its model's defaults."""
 
@@ -102,14 +107,9 @@ def view(model: type[Model], path: str, *, with_defaults: bool = False) -> Model
     return typing.cast("Model", model.model_construct(**values))
 
 
-def bare(value: object) -> str:
-    """Return `value` as it stands inside a Terraform expression: a reference bare, anything else as a literal."""
-    return value.expression if isinstance(value, Reference | ReferenceMapping) else literal(value)
-
-
 def expression(template: str, *values: object) -> Reference:
     """Return `template` with each `{}` filled by a reference or a literal: `expression("{} > 1", instances)`."""
-    return Reference(template.format(*(bare(value) for value in values)))
+    return Reference(template.format(*(literal(value) for value in values)))
 
 
 def mebibytes(size: object) -> Reference:
@@ -120,8 +120,10 @@ def mebibytes(size: object) -> Reference:
 
 
 def literal(value: object) -> str:
-    """Return a Python value in Terraform's syntax."""
+    """Return a Python value in Terraform's syntax; a reference in it stands bare."""
     match value:
+        case Reference() | ReferenceMapping():
+            return value.expression
         case bool():
             return "true" if value else "false"
         case int():

@@ -26,6 +26,9 @@ class Release(Construct):
     A release that fails is undone (`atomic`): a failed first install would otherwise be replaced by the next apply,
     and a failed upgrade would leave half of two versions. `timeout` is in seconds. `skip_crds` leaves out what lies in
     the chart's folder `crds/`, which Helm would install once and never upgrade.
+
+    `each` is merged over `values`, key by key, as Helm merges. Where `for_each` makes it one release for every entry of
+    a map, `each` may name `each.key` and `each.value`, which `values` may not.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class Release(Construct):
         values: Mapping[str, object],
         timeout: int = 600,
         skip_crds: bool = False,
+        each: Mapping[str, object] | None = None,
         depends_on: Sequence[ITerraformDependable] = (),
     ) -> None:
         super().__init__(scope, id_)
@@ -58,7 +62,7 @@ class Release(Construct):
             name=name,
             namespace=namespace,
             create_namespace=False,
-            values=[Fn.yamlencode(local.expression)],
+            values=[Fn.yamlencode(local.expression), *([str(expression("yamlencode({})", each))] if each else [])],
             atomic=True,
             cleanup_on_fail=True,
             wait=True,

@@ -1,6 +1,6 @@
 """A route: a host name of the environment, led by Traefik over TLS to a Service."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cdktf import ITerraformDependable
@@ -38,8 +38,15 @@ class Addresses:
         return expression('join(".", [join("-", compact([{}, {}])), {}])', self.env_prefix, service, self.base_domain)
 
 
+# All paths of a host.
+EVERYTHING: Mapping[str, str] = {"/": "Prefix"}
+
+
 class Route(Construct):
-    """An Ingress for the host of `service`, with a certificate of the cluster's issuer, to a port of its Service."""
+    """An Ingress for the host of `service`, with a certificate of the cluster's issuer, to a port of its Service.
+
+    `paths` are the paths that it leads to, each with its type: `Exact`, or `Prefix` for all below it as well.
+    """
 
     def __init__(
         self,
@@ -51,18 +58,20 @@ class Route(Construct):
         backend: str,
         port: int,
         addresses: Addresses,
+        paths: Mapping[str, str] = EVERYTHING,
         depends_on: Sequence[ITerraformDependable],
     ) -> None:
         super().__init__(scope, id_)
         self.host = addresses.host(service)
-        path = IngressV1SpecRuleHttpPath(
-            path="/",
-            path_type="Prefix",
-            backend=IngressV1SpecRuleHttpPathBackend(
-                service=IngressV1SpecRuleHttpPathBackendService(
-                    name=backend, port=IngressV1SpecRuleHttpPathBackendServicePort(number=port)
-                )
-            ),
+        to_service = IngressV1SpecRuleHttpPathBackend(
+            service=IngressV1SpecRuleHttpPathBackendService(
+                name=backend, port=IngressV1SpecRuleHttpPathBackendServicePort(number=port)
+            )
+        )
+        http = IngressV1SpecRuleHttp(
+            path=[
+                IngressV1SpecRuleHttpPath(path=path, path_type=kind, backend=to_service) for path, kind in paths.items()
+            ]
         )
         IngressV1(
             self,
@@ -77,7 +86,7 @@ class Route(Construct):
             ),
             spec=IngressV1Spec(
                 ingress_class_name="traefik",
-                rule=[IngressV1SpecRule(host=text(self.host), http=IngressV1SpecRuleHttp(path=[path]))],
+                rule=[IngressV1SpecRule(host=text(self.host), http=http)],
                 tls=[IngressV1SpecTls(hosts=[text(self.host)], secret_name=f"{service}-tls")],
             ),
             depends_on=list(depends_on),

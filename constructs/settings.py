@@ -5,7 +5,7 @@ import operator
 import re
 import typing
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Generic, Self, TypeGuard, TypeVar
 
@@ -109,8 +109,8 @@ class AtLeast(Constraint[str]):
     mebibytes: int
 
     def holds(self, value: str) -> bool:
-        """Tell whether a size is large enough."""
-        return mebibytes_of(value) >= self.mebibytes
+        """Tell whether a size is large enough, if there is one."""
+        return not value or mebibytes_of(value) >= self.mebibytes
 
     def remedy(self) -> str:
         """Return what tells a person to give more."""
@@ -217,6 +217,23 @@ class Apart(Constraint[Mapping[str, Any]]):
         return list_error(f'found "{name}" beside "{other}"; {self.remedy()}')
 
 
+@dataclass(frozen=True)
+class Together(Constraint[Any]):
+    """What fields of one object must satisfy together: as Python asks it, and as Terraform does of the object `{}`."""
+
+    check: Callable[[Any], bool]
+    condition: str
+    words: str
+
+    def holds(self, value: object) -> bool:
+        """Tell whether the object satisfies it."""
+        return self.check(value)
+
+    def remedy(self) -> str:
+        """Return what tells a person which of the fields to change."""
+        return self.words
+
+
 def list_error(words: str) -> PydanticCustomError:
     """Return the error of a list that is wrong as a whole."""
     return PydanticCustomError(LIST_ERROR, "{words}", {"words": words})
@@ -228,6 +245,7 @@ _IPV4 = r"((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]
 _IPV6 = "([0-9a-f]{1,4}:){7}[0-9a-f]{1,4}|([0-9a-f]{1,4}:){1,6}(:[0-9a-f]{1,4}){1,6}|([0-9a-f]{1,4}:){1,7}:"
 
 Size = Annotated[str, Form("[1-9][0-9]{0,5}(Mi|Gi|Ti)", "a size such as 512Mi, 10Gi or 1Ti")]
+OptionalSize = Annotated[str, Form("([1-9][0-9]{0,5}(Mi|Gi|Ti))?", 'a size such as 512Mi, 10Gi or 1Ti, or ""')]
 Cpu = Annotated[str, Form("[1-9][0-9]{0,5}m?", "CPU cores such as 2, or thousandths such as 500m")]
 Domain = Annotated[str, Form(_DOMAIN, "a domain such as example.com")]
 Target = Annotated[

@@ -9,7 +9,7 @@ from annotated_types import Ge, Le, MaxLen, MinLen
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from constructs.reference import Reference, bare, literal, mebibytes, resolve
+from constructs.reference import Reference, literal, mebibytes, resolve
 from constructs.settings import (
     Apart,
     AtLeast,
@@ -18,6 +18,7 @@ from constructs.settings import (
     NotAmong,
     NotBeginning,
     Settings,
+    Together,
     Unique,
     is_settings,
     is_tuple_of,
@@ -105,7 +106,7 @@ def _constraint_rule(constraint: object, value: str, key: str) -> Iterator[Rule]
         case Form(pattern=pattern):
             yield Rule(key, f"can(regex({literal(f'^({pattern})$')}, {value}))", constraint.remedy())
         case AtLeast(mebibytes=least):
-            size = bare(mebibytes(Reference(value)))
+            size = literal(mebibytes(Reference(value)))
             yield Rule(key, f"try({size} >= {least}, true)", constraint.remedy())
         case NotBeginning(prefixes=prefixes):
             begins = " || ".join(f"startswith({value}, {literal(prefix)})" for prefix in prefixes)
@@ -120,6 +121,8 @@ def _constraint_rule(constraint: object, value: str, key: str) -> Iterator[Rule]
                 f"length(distinct([for item in {value} : item.{attribute}])) == length({value})",
                 constraint.remedy(),
             )
+        case Together(condition=condition):
+            yield Rule(key, condition.format(value), constraint.remedy())
         case Apart():
             apart = f'alltrue([for other in keys({value}) : !startswith(name, format("%s-", other))])'
             yield Rule(key, f"alltrue([for name in keys({value}) : {apart}])", constraint.remedy())

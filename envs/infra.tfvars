@@ -4,7 +4,7 @@
 environment = "infra"
 env_prefix  = ""
 base_domain = "example.com"
-components  = ["atlantis", "certificates", "dashboard", "database", "dns", "kubero", "operators", "vault"]
+components  = ["atlantis", "certificates", "dashboard", "database", "dns", "kubero", "operators", "telemetry", "vault"]
 
 atlantis = {
   repository = "github.com/example/platform"
@@ -33,6 +33,11 @@ quotas = {
     data       = { memory = "2Gi", storage = "20Gi" }
     monitoring = { memory = "5Gi", storage = "40Gi" }
   }
+}
+
+# Logs and metrics of the cluster go to the SigNoz of this environment, and whoever may sign in there reads them.
+telemetry = {
+  environment = "prod"
 }
 
 tenants = {

@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -16,11 +18,14 @@ class WaitError(ClusterError):
     """What was waited for did not come in time."""
 
 
+def _kubectl() -> list[str]:
+    context = os.environ.get("TF_VAR_kube_context")  # noqa: SIM112 (Terraform's name)
+    return ["kubectl", *([f"--context={context}"] if context else [])]
+
+
 def kubectl(*arguments: str, text: str | None = None) -> str:
     """Return what kubectl prints, waiting for at most 20 seconds. Raises `ClusterError`."""
-    context = os.environ.get("TF_VAR_kube_context")  # noqa: SIM112 (Terraform's name)
-    chosen = [f"--context={context}"] if context else []
-    command = ["kubectl", *chosen, "--request-timeout=10s", *arguments]
+    command = [*_kubectl(), "--request-timeout=10s", *arguments]
     try:
         done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=20)  # noqa: S603
     except FileNotFoundError as error:
@@ -32,6 +37,26 @@ def kubectl(*arguments: str, text: str | None = None) -> str:
     if done.returncode != 0:
         raise ClusterError(done.stderr.strip() or done.stdout.strip())
     return done.stdout
+
+
+@contextmanager
+def forwarded(target: str, namespace: str, port: int) -> Iterator[int]:
+    """Lead a free port of this machine to a port of `service/<name>` or `pod/<name>`, and yield it.
+
+    Raises `ClusterError`.
+    """
+    command = [*_kubectl(), "port-forward", f"--namespace={namespace}", "--address=127.0.0.1", target, f":{port}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603
+        try:
+            # Where it cannot, it ends, and so does the line.
+            line = process.stdout.readline() if process.stdout else ""
+            found = re.search(r"127\.0\.0\.1:([0-9]+)", line)
+            if found is None:
+                process.terminate()
+                raise ClusterError(process.communicate()[1].strip() or f"kubectl does not lead to {target}")
+            yield int(found[1])
+        finally:
+            process.terminate()
 
 
 def objects(kind: str, namespace: str, *arguments: str) -> Sequence[dict[str, Any]]:

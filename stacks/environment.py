@@ -5,9 +5,16 @@ from typing import Literal
 from constructs import Construct
 from constructs.deletion_lock import DeletionLock
 from constructs.environment import Environment
-from constructs.l3_data.postgres import Postgres, PostgresSettings
+from constructs.l3_data.postgres import (
+    Postgres,
+    PostgresRecovery,
+    PostgresRecoverySettings,
+    PostgresSettings,
+    recovery_rules,
+)
 from constructs.l3_data.redis import Redis, RedisSettings
 from constructs.l4_insight.signoz import SigNoz, SigNozSettings
+from constructs.metrics import ScrapeTarget
 from stacks.backend import Backend
 from stacks.stack import Stack, StackSettings
 
@@ -21,6 +28,8 @@ class EnvironmentSettings(StackSettings):
     """Redis (L3)."""
     postgres: PostgresSettings = PostgresSettings()
     """Postgres (L3)."""
+    postgres_recovery: PostgresRecovery = PostgresRecoverySettings()
+    """Which generation of Postgres serves: see docs/how-to/restore.md."""
     signoz: SigNozSettings = SigNozSettings()
     """SigNoz (L4)."""
 
@@ -30,12 +39,36 @@ class EnvironmentStack(Stack[EnvironmentSettings]):
 
     def __init__(self, scope: Construct, *, file: EnvironmentSettings, backend: Backend) -> None:
         environment = Environment(file.environment, file.env_prefix)
-        super().__init__(scope, file=file, is_infra=False, namespace=environment.data_namespace, backend=backend)
+        super().__init__(
+            scope,
+            file=file,
+            is_infra=False,
+            namespace=environment.data_namespace,
+            backend=backend,
+            pins=[*recovery_rules()],
+        )
         variables = self.variables
+        targets: list[ScrapeTarget] = []
         if "redis" in file.components:
-            Redis(self, "redis", environment=environment, settings=variables.redis)
+            redis = Redis(self, "redis", environment=environment, backups=variables.backups, settings=variables.redis)
+            targets += redis.targets
         if "postgres" in file.components:
-            Postgres(self, "postgres", environment=environment, settings=variables.postgres)
+            postgres = Postgres(
+                self,
+                "postgres",
+                environment=environment,
+                backups=variables.backups,
+                recovery=variables.postgres_recovery,
+                settings=variables.postgres,
+            )
+            targets += postgres.targets
         if "signoz" in file.components:
-            SigNoz(self, "signoz", environment=environment, addresses=self.addresses, settings=variables.signoz)
+            SigNoz(
+                self,
+                "signoz",
+                environment=environment,
+                addresses=self.addresses,
+                targets=targets,
+                settings=variables.signoz,
+            )
         DeletionLock(self, "lock", name="stack", namespace=environment.data_namespace, holds=self)

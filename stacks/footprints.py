@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from constructs.footprint import Footprint
 from constructs.l1_bootstrap import atlantis, certificates, dns, k3s
-from constructs.l2_platform import dashboard, database, kubero, operators, vault
+from constructs.l2_platform import dashboard, database, kubero, operators, telemetry, vault
 from constructs.l3_data import postgres, redis
 from constructs.l4_insight import signoz
 from stacks.environment import EnvironmentSettings
@@ -23,14 +23,23 @@ def of_infra(file: InfraSettings) -> Systems:
         "dns": dns.footprints(file.dns),
         "kubero": kubero.footprints(file.kubero),
         "operators": operators.footprints(file.operators),
+        "telemetry": telemetry.footprints(file.telemetry, nodes_of(file)),
         "vault": vault.footprints(file.vault, file.backups),
     }
     return {"k3s": k3s.footprints(len(file.k3s_servers), len(file.k3s_agents)), **_chosen(file.components, systems)}
 
 
+def nodes_of(file: InfraSettings) -> int:
+    """Return how many nodes there are; a cluster that was there before counts as one."""
+    return max(len(file.k3s_servers), 1) + len(file.k3s_agents)
+
+
 def of_environment(file: EnvironmentSettings) -> Mapping[str, Systems]:
     """Return what each system of L3, in `data`, and of L4, in `monitoring`, asks for."""
-    data = {"postgres": postgres.footprints(file.postgres), "redis": redis.footprints(file.redis)}
+    data = {
+        "postgres": postgres.footprints(file.postgres, file.postgres_recovery, file.backups),
+        "redis": redis.footprints(file.redis, file.backups),
+    }
     monitoring = {"signoz": signoz.footprints(file.signoz)}
     return {"data": _chosen(file.components, data), "monitoring": _chosen(file.components, monitoring)}
 

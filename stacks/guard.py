@@ -140,6 +140,7 @@ _RULES: Mapping[str, object] = {
         "validation",
     ],
     "password_arguments": [
+        "for_each",
         "length",
         "min_lower",
         "min_numeric",

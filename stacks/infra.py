@@ -17,9 +17,11 @@ from constructs.l2_platform.dashboard import Dashboard, DashboardSettings
 from constructs.l2_platform.database import Database, DatabaseSettings
 from constructs.l2_platform.kubero import Kubero, KuberoSettings, pipeline_domains, pipeline_rules
 from constructs.l2_platform.operators import Operators, OperatorsSettings
+from constructs.l2_platform.telemetry import Observers, Telemetry, TelemetrySettings
 from constructs.l2_platform.tenancy import PLATFORM_PRIORITY_CLASS, QuotaSettings, Tenancy, TenantSettings
 from constructs.l2_platform.vault import Vault, VaultSettings
 from constructs.l2_platform.viewer import Viewer
+from constructs.metrics import PodTarget
 from constructs.oidc import OidcSettings
 from constructs.reference import literal
 from constructs.secrets_engine import SecretsEngine
@@ -38,7 +40,10 @@ class InfraSettings(StackSettings):
     env_prefix: Literal[""]
     """Empty: the platform's host names are its own, `dashboard.<base_domain>`."""
     components: tuple[
-        Literal["atlantis", "certificates", "dashboard", "database", "dns", "kubero", "operators", "vault"], ...
+        Literal[
+            "atlantis", "certificates", "dashboard", "database", "dns", "kubero", "operators", "telemetry", "vault"
+        ],
+        ...,
     ]
     """Which systems the stack has. A change needs `make synth`: it decides what is in the stack."""
     k3s_servers: Annotated[tuple[K3sNode, ...], QUORUM, Unique("name"), Unique("host")] = ()
@@ -63,6 +68,8 @@ class InfraSettings(StackSettings):
     """By which provider people sign in to the API server and the dashboard."""
     operators: OperatorsSettings = OperatorsSettings()
     """The operators that environments need."""
+    telemetry: TelemetrySettings = TelemetrySettings()
+    """What is collected of the cluster, and which environment's SigNoz it is sent to."""
     vault: VaultSettings = VaultSettings()
     """The secrets of every environment."""
     quotas: dict[Name, QuotaSettings] = Field(default_factory=dict)
@@ -88,6 +95,7 @@ class InfraStack(Stack[InfraSettings]):
         *,
         file: InfraSettings,
         environments: Sequence[Environment],
+        observers: Observers,
         backend: Backend,
         guard: Guard,
     ) -> None:
@@ -101,6 +109,7 @@ class InfraStack(Stack[InfraSettings]):
             pins=[
                 *agent_rules(),
                 *pipeline_rules([item.host_prefix for item in environments if item.host_prefix]),
+                *observers.rules(is_component="telemetry" in file.components),
                 Rule(
                     "tenants",
                     f"length({_APPLICATIONS}) == length(distinct({_APPLICATIONS}))",
@@ -146,8 +155,9 @@ class InfraStack(Stack[InfraSettings]):
             oidc=variables.oidc,
             depends_on=tenancy.ready,
         )
+        targets: list[PodTarget] = []
         if "atlantis" in file.components:
-            Atlantis(
+            atlantis = Atlantis(
                 self,
                 "atlantis",
                 namespace=tenancy.iac.name,
@@ -157,16 +167,19 @@ class InfraStack(Stack[InfraSettings]):
                 settings=variables.atlantis,
                 depends_on=tenancy.ready,
             )
+            targets += atlantis.targets
         certificates: Sequence[ITerraformDependable] = ()
         if "certificates" in file.components:
-            certificates = Certificates(
+            authority = Certificates(
                 self,
                 "certificates",
                 base_domain=variables.base_domain,
                 priority_class=PLATFORM_PRIORITY_CLASS,
                 settings=variables.certificates,
                 depends_on=tenancy.ready,
-            ).ready
+            )
+            certificates = authority.ready
+            targets += authority.targets
         if "dns" in file.components:
             Dns(
                 self,
@@ -176,7 +189,7 @@ class InfraStack(Stack[InfraSettings]):
                 settings=variables.dns,
                 depends_on=tenancy.ready,
             )
-        operators: Sequence[ITerraformDependable] = ()
+        ready: Sequence[ITerraformDependable] = ()
         if "operators" in file.components:
             operators = Operators(
                 self,
@@ -187,7 +200,9 @@ class InfraStack(Stack[InfraSettings]):
                 settings=variables.operators,
                 certificates=certificates,
                 depends_on=tenancy.ready,
-            ).ready
+            )
+            ready = operators.ready
+            targets += operators.targets
         engines: list[SecretsEngine] = []
         stores: Sequence[ITerraformDependable] = ()
         if "database" in file.components:
@@ -198,10 +213,11 @@ class InfraStack(Stack[InfraSettings]):
                 priority_class=PLATFORM_PRIORITY_CLASS,
                 backups=variables.backups,
                 settings=variables.database,
-                depends_on=[*tenancy.ready, *operators],
+                depends_on=[*tenancy.ready, *ready],
             )
             engines.append(database.secrets_engine)
             stores = database.ready
+            targets += database.targets
         if "dashboard" in file.components:
             Dashboard(
                 self,
@@ -224,7 +240,7 @@ class InfraStack(Stack[InfraSettings]):
                 depends_on=[*tenancy.ready, tenancy.kubero.resource],
             )
         if "vault" in file.components:
-            Vault(
+            vault = Vault(
                 self,
                 "vault",
                 namespace=tenancy.iac.name,
@@ -235,5 +251,18 @@ class InfraStack(Stack[InfraSettings]):
                 priority_class=PLATFORM_PRIORITY_CLASS,
                 settings=variables.vault,
                 depends_on=[*tenancy.ready, *stores],
+            )
+            targets += vault.targets
+        if "telemetry" in file.components:
+            Telemetry(
+                self,
+                "telemetry",
+                cluster=variables.base_domain,
+                platform=[tenancy.iac.name, "kube-system", tenancy.dashboard.name, tenancy.kubero.name],
+                targets=targets,
+                priority_class=PLATFORM_PRIORITY_CLASS,
+                settings=variables.telemetry,
+                rooms=tenancy.rooms,
+                depends_on=tenancy.ready,
             )
         DeletionLock(self, "lock", name="stack", namespace=tenancy.iac.name, holds=self)

@@ -10,6 +10,8 @@ from typing import Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from constructs.l2_platform.kubero import refused_pipelines
+from constructs.l2_platform.telemetry import Observers
+from constructs.l3_data.postgres import refused_recovery
 from stacks import tfvars
 from stacks.backend import Backend
 from stacks.environment import EnvironmentSettings
@@ -167,11 +169,24 @@ def _contradictions(project: Project) -> Iterator[str]:
     prefixes = sorted(settings.env_prefix for settings in environments.values() if settings.env_prefix)
     for key, remedy in refused_pipelines(project.infra.kubero.namespaces, project.infra.base_domain, prefixes):
         yield f"envs/{INFRA}.tfvars: {key}: {remedy}"
+    for name, settings in environments.items():
+        for key, remedy in refused_recovery(settings.postgres_recovery, settings.backups):
+            yield f"envs/{name}.tfvars: {key}: {remedy}"
+    refused = observers(environments).refused(
+        project.infra.telemetry, is_component="telemetry" in project.infra.components
+    )
+    yield from (f"envs/{INFRA}.tfvars: {key}: {remedy}" for key, remedy in refused)
     yield from _clashing_names(environments)
     yield from _clashing_prefixes(environments)
     for name in project.cdktf.context.promotion:
         if name not in environments:
             yield f"cdktf.json: context.promotion: there is no envs/{name}.tfvars; add the file or remove the name"
+
+
+def observers(environments: Mapping[str, EnvironmentSettings]) -> Observers:
+    """Return whose SigNoz the platform's telemetry may be sent to, and whose logs beside its own."""
+    with_signoz = [name for name, settings in environments.items() if "signoz" in settings.components]
+    return Observers(list(environments), with_signoz, GUARDED)
 
 
 def _missing_components(project: Project) -> Iterator[str]:

@@ -10,7 +10,7 @@ from constructs.l1_bootstrap.atlantis import Guard
 from stacks import atlantis, documentation, guard
 from stacks.environment import EnvironmentStack
 from stacks.infra import InfraStack
-from stacks.project import Project, ProjectError
+from stacks.project import Project, ProjectError, observers
 
 _LOCK_FILE = ".terraform.lock.hcl"
 
@@ -29,7 +29,14 @@ def synthesize(project: Project) -> None:
     app = App(outdir=str(output), context=project.cdktf.context.model_dump(mode="json", exclude_none=True))
     environments = [Environment(name, file.env_prefix) for name, file in project.environments.items()]
     server = Guard(guard.files(project), atlantis.WORKFLOWS)
-    InfraStack(app, file=project.infra, environments=environments, backend=backend, guard=server)
+    InfraStack(
+        app,
+        file=project.infra,
+        environments=environments,
+        observers=observers(project.environments),
+        backend=backend,
+        guard=server,
+    )
     for settings in project.environments.values():
         EnvironmentStack(app, file=settings, backend=backend)
     app.synth()

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import yaml
 
 from stacks.project import Project, load
 from stacks.synthesis import synthesize
-from tests.support import CHARTS, ROOT, Evaluate, Refused, Render, Stack, on_the_path, tfvars_of
+from tests.support import CHARTS, ROOT, Evaluate, Refused, Render, Stack, merged, on_the_path, tfvars_of, values_of
 
 
 @pytest.fixture(scope="session")
@@ -94,7 +94,7 @@ def releases(stacks: dict[str, Stack], project: Project, evaluate: Evaluate) -> 
     found = []
     for stack_name, stack in stacks.items():
         named = stack["resource"]["helm_release"]
-        expressions = {key: release["values"][0] for key, release in named.items()}
+        expressions = {key: values_of(release) for key, release in named.items()}
         tfvars = tfvars_of(project, stack_name)
         values = evaluate(stack, expressions, tfvars=tfvars, enable_infra=stack_name == "infra")
         charts = evaluate(
@@ -103,8 +103,33 @@ def releases(stacks: dict[str, Stack], project: Project, evaluate: Evaluate) -> 
             tfvars=tfvars,
             enable_infra=stack_name == "infra",
         )
-        found += [(stack_name, charts[key].removeprefix("charts/"), yaml.safe_load(values[key])) for key in named]
+        found += [
+            (stack_name, charts[key].removeprefix("charts/"), merged(map(yaml.safe_load, files)))
+            for key in named
+            for files in values[key]
+        ]
     return found
+
+
+@pytest.fixture(scope="session")
+def generations(
+    stacks: dict[str, Stack], project: Project, evaluate: Evaluate
+) -> Callable[..., dict[str, dict[str, Any]]]:
+    """The values of each generation's release as Terraform computes them: `generations(postgres={...})`."""
+
+    def run(**variables: object) -> dict[str, dict[str, Any]]:
+        expression = values_of(stacks["staging"]["resource"]["helm_release"]["postgres_release"])
+        files = evaluate(
+            stacks["staging"],
+            {"values": expression},
+            tfvars=tfvars_of(project, "staging"),
+            backups={"bucket": "strata-backups"},
+            **variables,
+        )["values"]
+        found = [merged(map(yaml.safe_load, each)) for each in files]
+        return {values["fullnameOverride"]: values for values in found}
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from constructs.network_flow import NAMESPACE_NAME
-from tests.support import Evaluate, Render, Stack, resources
+from tests.support import Evaluate, Render, Stack, merged, resources, values_of
 
 Values = dict[str, Any]
 # Kinds of objects that make pods, and the native resources that Terraform makes of them.
@@ -69,12 +69,13 @@ def releases_of(stack: Stack, tfvars: Path, evaluate: Evaluate) -> list[tuple[st
     """Return of every release the chart, the namespace, and the values that Terraform gives it."""
     named = stack["resource"].get("helm_release", {})
     folder = "${path.module}/../../../"
-    expressions = {f"{key}.values": release["values"][0] for key, release in named.items()}
+    expressions = {f"{key}.values": values_of(release) for key, release in named.items()}
     expressions |= {f"{key}.chart": release["chart"].replace(folder, "") for key, release in named.items()}
     found = _evaluated(stack, expressions, tfvars, evaluate)
     return [
-        (found[f"{key}.chart"].removeprefix("charts/"), release["namespace"], yaml.safe_load(found[f"{key}.values"]))
+        (found[f"{key}.chart"].removeprefix("charts/"), release["namespace"], merged(map(yaml.safe_load, files)))
         for key, release in named.items()
+        for files in found[f"{key}.values"]
     ]
 
 
@@ -144,7 +145,8 @@ def pods_of_object(item: Values, namespace: str, beside: Iterable[Values] = ()) 
     place = item["metadata"].get("namespace", namespace)
     if item["kind"] in OPERATED:
         labels, inner = _operated(item, beside)
-        pods = spec["instances"]
+        is_hibernated = (item["metadata"].get("annotations") or {}).get("cnpg.io/hibernation") == "on"
+        pods = 0 if is_hibernated else spec["instances"]
         at_times = _surge({}, pods) if item["kind"] == "Pooler" else 0
     else:
         template = (spec["jobTemplate"]["spec"] if item["kind"] == "CronJob" else spec)["template"]
@@ -172,8 +174,9 @@ def _operated(item: Values, beside: Iterable[Values]) -> tuple[dict[str, str], V
         return labels, {**inner, "containers": containers, "initContainers": [bootstrap]}
     resources = spec.get("resources", {})
     initial = [{"name": "bootstrap-controller", "resources": resources}]
-    if any(plugin["name"] == BACKUP_PLUGIN for plugin in spec.get("plugins", [])):
-        (store,) = [other for other in beside if other["kind"] == "ObjectStore"]
+    for plugin in (plugin for plugin in spec.get("plugins", []) if plugin["name"] == BACKUP_PLUGIN):
+        place = ("ObjectStore", plugin["parameters"]["barmanObjectName"])
+        (store,) = [other for other in beside if (other["kind"], other["metadata"]["name"]) == place]
         sidecar = store["spec"].get("instanceSidecarConfiguration", {}).get("resources", {})
         initial.append({"name": "plugin-barman-cloud", "resources": sidecar, "restartPolicy": "Always"})
     labels = {"cnpg.io/cluster": name, "cnpg.io/podRole": "instance"}

@@ -1,10 +1,11 @@
 """Words that the tests share."""
 
+import copy
 import os
 import shutil
 import socket
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,25 @@ def resources(stack: Stack) -> dict[str, dict[str, Any]]:
 
 class Refused(Exception):  # noqa: N818 (it is what the test waits for)
     """Terraform refused a plan; the message is its own."""
+
+
+def values_of(release: Stack) -> str:
+    """Return an expression: of each release that the resource is, all its files of values."""
+    files = ", ".join(value[2:-1] for value in release["values"])
+    if "for_each" not in release:
+        return f"${{[[{files}]]}}"
+    files = files.replace("each.key", "key").replace("each.value", "value")
+    return f"${{[for key, value in {release['for_each'][2:-1]} : [{files}]]}}"
+
+
+def merged(files: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return values as Helm merges files of them: maps are merged, all else is replaced."""
+    found: dict[str, Any] = {}
+    for values in files:
+        for key, value in values.items():
+            is_map = isinstance(value, dict) and isinstance(found.get(key), dict)
+            found[key] = merged([found[key], value]) if is_map else copy.deepcopy(value)
+    return found
 
 
 def need(found: object, words: str) -> None:

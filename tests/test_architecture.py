@@ -11,6 +11,7 @@ PARTS = (
     "__init__.py",
     "aggregated_role.py",
     "clickhouse.py",
+    "collector.py",
     "credentials.py",
     "deployer.py",
     "vault_server.py",

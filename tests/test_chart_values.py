@@ -4,7 +4,6 @@ Charts are read from the folders `$CHARTS_DIR/<chart>/` (values.yaml, and values
 else asked of `helm`.
 """
 
-import copy
 import json
 import os
 from collections.abc import Iterator
@@ -16,10 +15,12 @@ import yaml
 from jsonschema.validators import Draft7Validator, validator_for
 
 from stacks.project import Project
-from tests.support import CHARTS, ROOT, Evaluate, Stack, tfvars_of
+from tests.support import CHARTS, ROOT, Evaluate, Stack, merged, tfvars_of
 
 # Maps whose keys are not the chart's to know, though it gives some by default.
 FREE = {"env", "podAnnotations", "resources", "securityContext"}
+# The parts of a collector's configuration, which are called as one likes.
+FREE |= {"exporters", "pipelines", "processors", "receivers"}
 
 Values = dict[str, Any]
 
@@ -41,7 +42,7 @@ def test_values_are_valid_by_the_charts_schema(charts: Path, releases: list[tupl
             schema = json.loads(schema_file.read_text(encoding="utf-8"))
             # Vault's names its draft by an address that is none of the drafts'.
             errors = validator_for(schema, default=Draft7Validator)(schema).iter_errors(
-                _merged(_defaults(folder), values)
+                merged([_defaults(folder), values])
             )
             assert not [f"{stack}/{chart}: {error.json_path}: {error.message}" for error in errors]
 
@@ -71,7 +72,7 @@ def test_an_unknown_key_and_a_broken_value_would_be_seen(charts: Path) -> None:
     defaults = _defaults(charts / "redis")
     assert list(_unknown({"auth": {"exstingSecret": "x"}}, defaults)) == ["auth.exstingSecret"]
     schema = json.loads((charts / "redis" / "values.schema.json").read_text(encoding="utf-8"))
-    assert not validator_for(schema)(schema).is_valid(_merged(defaults, {"replicaCount": "three"}))
+    assert not validator_for(schema)(schema).is_valid(merged([defaults, {"replicaCount": "three"}]))
 
 
 def test_values_keep_their_types_and_follow_the_tfvars(
@@ -85,7 +86,8 @@ def test_values_keep_their_types_and_follow_the_tfvars(
             assert values["cluster"]["storage"] == {"size": settings.storage}
         if chart == "redis":
             assert values["podAnnotations"] == {"strata/credentials-revision": "1"}
-            assert "appendonly yes\nmaxmemory " in values["extraConfig"]
+            assert values["replicaCount"] == project.environments[stack].redis.replicas == 1
+            assert "appendonly yes\n" in values["extraConfig"]
 
 
 @pytest.mark.parametrize("mirror", ["", "oci://registry.example.com/charts", "/srv/charts"])
@@ -125,15 +127,6 @@ def _described(folder: Path) -> set[str]:
     schema_file = folder / "values.schema.json"
     schema = json.loads(schema_file.read_text(encoding="utf-8")) if schema_file.is_file() else {}
     return set(schema.get("properties", {}))
-
-
-def _merged(defaults: Values, values: Values) -> Values:
-    """Helm's own way: maps are merged, all else is replaced."""
-    merged = copy.deepcopy(defaults)
-    for key, value in values.items():
-        is_map = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merged(merged[key], value) if is_map else value
-    return merged
 
 
 def _unknown(values: Values, defaults: Values, path: str = "") -> Iterator[str]:

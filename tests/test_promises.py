@@ -230,18 +230,21 @@ def test_secrets_are_written_only_and_generated_on_the_way(stacks: dict[str, Sta
                 continue
             assert not {"data", "binary_data"} & set(secret), address
             for value in secret["data_wo"].values():
-                found = re.fullmatch(r"\$\{ephemeral\.random_password\.([\w-]+)\.result}", value)
+                found = re.fullmatch(r"\$\{ephemeral\.random_password\.([\w-]+)(?:\[each\.key])?\.result}", value)
                 supplied = re.fullmatch(r"\$\{var\.(atlantis_(?:token|webhook_secret))}", value)
                 is_ephemeral = (found and found[1] in ephemeral) or (
                     supplied and stack["variable"][supplied[1]]["ephemeral"]
                 )
                 assert value in _USERS or is_ephemeral, address
             system = address.split(".")[1].split("_")[0]
-            assert re.fullmatch(rf"\$\{{var\.{system}\.(credentials|web)_revision}}", secret["data_wo_revision"])
+            assert re.fullmatch(
+                rf"\$\{{(var\.{system}\.(credentials|web)|each\.value\.credentials)_revision}}",
+                secret["data_wo_revision"],
+            )
 
 
 # The names of accounts, which stand beside their passwords.
-_USERS = {"app", "atlantis", "vault"}
+_USERS = {"app", "atlantis", "vault", "${each.key}"}
 
 
 def test_nothing_outside_a_secret_reads_an_ephemeral_value(stacks: dict[str, Stack]) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
+from constructs.l2_platform.telemetry import LogSettings, Observers, TelemetrySettings
 from constructs.settings import (
     AtLeast,
     Count,
@@ -31,7 +32,7 @@ from constructs.settings import (
 from stacks import tfvars
 from stacks.backend import LocalBackend
 from stacks.infra import InfraSettings
-from stacks.project import Project
+from stacks.project import GUARDED, Project
 from stacks.stack import COMMAND_LINE_VARIABLES, StackSettings
 from stacks.stack import Stack as SynthesizedStack
 from tests.support import Evaluate, Refused, Stack
@@ -95,10 +96,18 @@ class Subject:
             "environment": st.just(self.file.environment),
             "env_prefix": st.just(self.file.env_prefix),
             "components": st.permutations(self.file.components).map(tuple),
+            # Whose SigNoz, and whose logs, must be environments of the project.
+            "telemetry": _objects(
+                TelemetrySettings,
+                self.names,
+                {"environment": st.sampled_from(self.names), "logs": _objects(LogSettings, self.names, OWN_LOGS)},
+            ),
         }
         allowed = TypeAdapter(type(self.file))
         # What holds between fields is drawn by chance, and kept where it holds.
-        return _objects(type(self.file), self.names, pinned).filter(lambda values: _is_valid(allowed, values))
+        return _objects(type(self.file), self.names, pinned).filter(
+            lambda values: _is_valid(allowed, values) and self._is_observed(allowed.validate_python(values))
+        )
 
     def accepted(self, path: Path) -> dict[str, Any] | None:
         """Return what Python reads, or None where it refuses the file or would synthesize another stack from it."""
@@ -113,9 +122,17 @@ class Subject:
             and model.env_prefix == self.file.env_prefix
             and sorted(model.components) == sorted(self.file.components)
             and named <= set(self.names)
+            and self._is_observed(model)
             and not set(values) & set(COMMAND_LINE_VARIABLES)
         )
         return model.model_dump() if is_this_stack else None
+
+    def _is_observed(self, model: StackSettings) -> bool:
+        """Tell whether the telemetry, of which only infra has settings, goes where the project has a SigNoz."""
+        if not isinstance(model, InfraSettings):
+            return True
+        observers = Observers(self.names, self.names, GUARDED)
+        return not list(observers.refused(model.telemetry, is_component="telemetry" in model.components))
 
     def planned(self, path: Path, evaluate: Evaluate) -> dict[str, Any]:
         """Return what Terraform reads. Raises `Refused`."""
@@ -143,6 +160,8 @@ def subjects(
 
 
 # What a file may hold, and how it may be written.
+
+OWN_LOGS = {"environments": st.just(())}
 
 
 def _objects(
@@ -509,6 +528,7 @@ def test_nodes_that_make_no_cluster_are_refused_by_both(
     components = json.dumps(project.infra.components)
     path = tmp_path / "infra.tfvars"
     sound = f'environment = "infra"\nenv_prefix = ""\nbase_domain = "example.com"\ncomponents = {components}\n'
+    sound += f'telemetry = {{ environment = "{project.infra.telemetry.environment}" }}\n'
     path.write_text(f"{sound}{text.format(**NODES)}\n", encoding="utf-8")
     assert is_read_alike(subjects["infra"], path, evaluate) == is_read
     if not is_read:

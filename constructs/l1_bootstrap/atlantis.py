@@ -14,6 +14,7 @@ from constructs import Construct
 from constructs.deletion_lock import DeletionLock
 from constructs.footprint import Footprint, footprint
 from constructs.generated_secret import REVISION_ANNOTATION, GeneratedSecret, Password
+from constructs.metrics import PodTarget
 from constructs.network_flow import ANYWHERE, API_SERVER, TRAEFIK, Flow, NetworkFlow
 from constructs.reference import Reference, escape, expression, number, text
 from constructs.release import Release
@@ -25,6 +26,9 @@ GUARD_PLACE = "/etc/strata/atlantis"
 # The Secret that Terraform writes only when somebody hands it the token.
 CREDENTIALS = "kubernetes_secret_v1.atlantis_credentials"
 _PORT = 4141
+# Below /api, Atlantis asks nobody for the web page's password. What it answers there stays inside the cluster.
+_METRICS = "/api/metrics"
+_PAGES = ("/apply", "/events", "/github-app", "/jobs", "/lock", "/locks", "/static", "/status")
 _DATA = "/atlantis-data"
 
 Repository = Annotated[
@@ -110,7 +114,7 @@ def server_configuration(repository: str, branch: str, workflows: Sequence[str],
                 "default": stages(refused),
                 **{name: stages({"plan": f"plan {name}", "apply": f"apply {name}", **unused}) for name in workflows},
             },
-            "metrics": {"prometheus": {"endpoint": "/metrics"}},
+            "metrics": {"prometheus": {"endpoint": _METRICS}},
         },
         sort_keys=False,
         width=120,
@@ -138,6 +142,8 @@ class Atlantis(Construct):
         depends_on: Sequence[ITerraformDependable],
     ) -> None:
         super().__init__(scope, id_)
+        pods = {"app": "atlantis"}
+        self.targets = (PodTarget(job="atlantis", port=_PORT, pods=pods, namespace=namespace, path=_METRICS),)
         self._write_credentials(namespace, settings, depends_on)
         web = GeneratedSecret(
             self,
@@ -161,8 +167,8 @@ class Atlantis(Construct):
             "flow",
             name="atlantis",
             namespace=namespace,
-            pods={"app": "atlantis"},
-            callers=[Flow(TRAEFIK, ports=(_PORT,))],
+            pods=pods,
+            callers=[Flow(TRAEFIK, ports=(_PORT,)), *(target.caller() for target in self.targets)],
             calls=[API_SERVER, Flow(ANYWHERE, ports=(443, settings.port))],
             depends_on=depends_on,
         )
@@ -228,6 +234,7 @@ class Atlantis(Construct):
             backend="atlantis",
             port=80,
             addresses=addresses,
+            paths={"/": "Exact", **dict.fromkeys(_PAGES, "Prefix")},
             depends_on=[release.resource],
         )
         # Helm's uninstall would stop at the volume, and leave a release that is neither there nor gone.

@@ -7,6 +7,7 @@ from cdktf import ITerraformDependable
 
 from constructs import Construct
 from constructs.footprint import Footprint, footprint, surge
+from constructs.metrics import PodTarget
 from constructs.reference import expression
 from constructs.release import Release
 from constructs.route import CLUSTER_ISSUER
@@ -230,6 +231,14 @@ class Certificates(Construct):
             depends_on=[manager.resource],
         )
         self.ready: Sequence[ITerraformDependable] = (manager.resource,)
+        self.targets = (
+            PodTarget(
+                job="cert-manager",
+                port=9402,
+                pods={"app.kubernetes.io/name": "cert-manager", "app.kubernetes.io/component": "controller"},
+                namespace="kube-system",
+            ),
+        )
         entry_point = {"to": "websecure", "scheme": "https", "permanent": True}
         Release(
             self,

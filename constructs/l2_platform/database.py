@@ -12,11 +12,14 @@ from constructs.deletion_lock import DeletionLock
 from constructs.footprint import Footprint
 from constructs.generated_secret import GeneratedSecret, Password
 from constructs.l2_platform.credentials import ACCESS, FUNCTIONS, ISSUER, clients_of, secrets_engine
+from constructs.metrics import PodTarget
 from constructs.network_flow import API_SERVER, Flow, NetworkFlow, Peer, pods_of
 from constructs.postgres_cluster import (
+    METRICS_PORT,
     OPERATOR,
     PORT,
     STATUS_PORT,
+    TAKEN_NAMES,
     PostgresBackupSettings,
     PostgresClusterSettings,
     backup_values,
@@ -32,14 +35,10 @@ from constructs.settings import ClientNamespace, Form, NotAmong, Settings
 
 _NAME = "database"
 _PASSWORD_KEY = "password"  # noqa: S105 (a key's name)
-# Words of Postgres' own, and those that YAML would not take for names.
-_TAKEN = ("all", "none", "postgres", "public", "replication", "samerole", "sameuser", "template0", "template1", ISSUER)
-_NO_NAMES = ("false", "no", "null", "off", "on", "true", "yes")
-
 DatabaseName = Annotated[
     str,
     Form("[a-z]([a-z0-9-]{0,38}[a-z0-9])?", "a name of at most 40 lower-case letters, digits and dashes"),
-    NotAmong((*_TAKEN, *_NO_NAMES), "taken"),
+    NotAmong((*TAKEN_NAMES, ISSUER), "taken"),
 ]
 
 
@@ -97,6 +96,9 @@ class Database(Construct):
         databases = expression("{}", settings.databases)
         pods = instances_of(_NAME)
         instances = Flow(Peer(pods=pods), ports=(PORT, STATUS_PORT))
+        self.targets = (
+            PodTarget(job=_NAME, port=METRICS_PORT, pods={**pods, "cnpg.io/podRole": "instance"}, namespace=namespace),
+        )
         NetworkFlow(
             self,
             "flow",
@@ -104,7 +106,12 @@ class Database(Construct):
             namespace=namespace,
             pods=pods,
             # Of this namespace's own pods, only Vault's are let out to it.
-            callers=[instances, OPERATOR, Flow(pods_of([namespace], clients_of(databases)), ports=(PORT,))],
+            callers=[
+                instances,
+                OPERATOR,
+                Flow(pods_of([namespace], clients_of(databases)), ports=(PORT,)),
+                *(target.caller() for target in self.targets),
+            ],
             calls=[instances, API_SERVER, backups.flow()],
             depends_on=depends_on,
         )

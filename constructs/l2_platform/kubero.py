@@ -20,7 +20,7 @@ from constructs.l2_platform.tenancy import (
     limit,
 )
 from constructs.network_flow import ANY_PORT, ANYWHERE, API_SERVER, TRAEFIK, Flow, NetworkFlow, Peer
-from constructs.reference import Reference, bare, expression, literal, view
+from constructs.reference import Reference, expression, literal, view
 from constructs.release import Release
 from constructs.route import CLUSTER_ISSUER, SOLVER, Addresses, Route
 from constructs.settings import Apart, Cpu, Domain, Form, Name, NotBeginning, OptionalName, Settings, Size, Sized
@@ -102,7 +102,7 @@ class KuberoSettings(Sized):
 
 def pipeline_domains(namespaces: object, base_domain: object) -> Reference:
     """Return, by namespace, the domains that a pipeline's Ingresses may answer for."""
-    own = f'format("%s.%s", name, {bare(base_domain)})'
+    own = f'format("%s.%s", name, {literal(base_domain)})'
     return expression(f"{{{{ for name, item in {{}} : name => concat([{own}], item.domains) }}}}", namespaces)
 
 

@@ -6,6 +6,7 @@ from cdktf import ITerraformDependable
 
 from constructs import Construct
 from constructs.footprint import Footprint, footprint, surge
+from constructs.metrics import PodTarget
 from constructs.network_flow import ANYWHERE, API_SERVER, Flow, NetworkFlow, Peer
 from constructs.postgres_cluster import PORT, STATUS_PORT
 from constructs.release import Release
@@ -14,6 +15,7 @@ from constructs.versions import VERSIONS
 
 _WEBHOOK_PORT = 9443
 _PLUGIN_PORT = 9090
+_METRICS_PORT = 8080
 _READY = "operators-ready"
 _READY_RESOURCES = {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}}
 
@@ -63,6 +65,14 @@ class Operators(Construct):
         depends_on: Sequence[ITerraformDependable],
     ) -> None:
         super().__init__(scope, id_)
+        self.targets = (
+            PodTarget(
+                job="cloudnative-pg",
+                port=_METRICS_PORT,
+                pods={"app.kubernetes.io/name": "cloudnative-pg"},
+                namespace=namespace,
+            ),
+        )
         self._flows(namespace, databases, depends_on)
         operator = Release(
             self,
@@ -121,7 +131,7 @@ class Operators(Construct):
             namespace=namespace,
             pods=operator,
             # Webhooks are called by the API server, which no selector can name.
-            callers=[Flow(ANYWHERE, ports=(_WEBHOOK_PORT,))],
+            callers=[Flow(ANYWHERE, ports=(_WEBHOOK_PORT,)), *(target.caller() for target in self.targets)],
             calls=[
                 API_SERVER,
                 Flow(instances, ports=(STATUS_PORT, PORT)),

@@ -45,7 +45,7 @@ KUBERO_OPERATOR = "kubero-operator"
 
 # On an object in an environment's namespace that the platform alone may change.
 _PLATFORM_LABEL = "strata/platform"
-_PLATFORM_LABELS = {_PLATFORM_LABEL: "true"}
+PLATFORM_LABELS = {_PLATFORM_LABEL: "true"}
 
 # Whoever replaces an instance or empties a deleted namespace deletes volumes for a living.
 _CONTROLLERS = (
@@ -150,7 +150,7 @@ class Namespace(Construct):
         self.owned: dict[str, str] = {}
         if environment is not None:
             labels[ENVIRONMENT_LABEL] = environment
-            self.owned = _PLATFORM_LABELS
+            self.owned = PLATFORM_LABELS
         self.resource = NamespaceV1(
             self,
             "this",
@@ -237,7 +237,10 @@ def limit(scope: Construct, id_: str, *, namespace: Namespace, quota: Quota, lab
 
 
 class Tenant(Construct):
-    """The two namespaces of one environment, their quotas and defaults, its deployer, and the priority of its pods."""
+    """The two namespaces of one environment, their quotas and defaults, its deployer, and the priority of its pods.
+
+    What infra puts into one of them beside that waits for `rooms`.
+    """
 
     def __init__(
         self,
@@ -269,6 +272,7 @@ class Tenant(Construct):
             people=members(oidc, settings.deployers),
             depends_on=[iac.resource],
         )
+        self.rooms: list[ITerraformDependable] = []
         for layer, name, pod_security, quota in (
             ("data", environment.data_namespace, "restricted", quotas.data),
             ("monitoring", environment.monitoring_namespace, "baseline", quotas.monitoring),
@@ -282,6 +286,7 @@ class Tenant(Construct):
                 environment=environment.name,
                 depends_on=depends_on,
             )
+            self.rooms.append(namespace.resource)
             limit(self, layer, namespace=namespace, quota=quota, labels=namespace.owned)
             NetworkFlow(
                 self,
@@ -290,13 +295,13 @@ class Tenant(Construct):
                 namespace=name,
                 pods=VAULT_CLIENT,
                 calls=[VAULT],
-                labels=_PLATFORM_LABELS,
+                labels=PLATFORM_LABELS,
                 depends_on=[namespace.resource],
             )
-            deployer.grant(layer, namespace=name, labels=_PLATFORM_LABELS, depends_on=[namespace.resource])
+            deployer.grant(layer, namespace=name, labels=PLATFORM_LABELS, depends_on=[namespace.resource])
         # Without it a leaving environment would lose its quotas and network rules before its namespaces are refused.
         DeletionLock(
-            self, "lock", name="tenant", namespace=environment.data_namespace, holds=self, labels=_PLATFORM_LABELS
+            self, "lock", name="tenant", namespace=environment.data_namespace, holds=self, labels=PLATFORM_LABELS
         )
 
 
@@ -305,7 +310,7 @@ class Tenancy(Construct):
 
     `pipelines` are the namespaces of Kubero's pipelines, each with the domains that it may answer for. `actors` are the
     ServiceAccounts of `iac` that may act as every deployer. `readers` are, for each environment, the namespaces whose
-    pods may read its secrets: its own two, and those of `applications`.
+    pods may read its secrets: its own two, and those of `applications`. `rooms` are all environments' namespaces.
     """
 
     def __init__(
@@ -375,9 +380,10 @@ class Tenancy(Construct):
             self, KUBERO, name=KUBERO, pod_security="restricted", protected=True, depends_on=[policies.resource]
         )
         tenants_scope = Construct(self, "environment")
+        self.rooms: list[ITerraformDependable] = []
         for environment in environments:
             # The policies come before the namespaces, so that a destroy meets the namespaces while they are locked.
-            Tenant(
+            tenant = Tenant(
                 tenants_scope,
                 environment.name,
                 environment=environment,
@@ -388,6 +394,7 @@ class Tenancy(Construct):
                 oidc=oidc,
                 depends_on=[policies.resource],
             )
+            self.rooms += tenant.rooms
         self.readers: Mapping[str, Reference] = {
             item.name: expression("concat({}, {})", item.namespaces, tenants[item.name].applications)
             for item in environments

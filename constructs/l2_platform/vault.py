@@ -9,13 +9,14 @@ from constructs import Construct
 from constructs.backups import BackupSettings
 from constructs.deletion_lock import PROTECTED_LABEL, DeletionLock
 from constructs.footprint import Footprint, footprint, surge
-from constructs.l2_platform.vault_server import CLUSTER_PORT, KEYS, PORT, SMALL, chart_values
+from constructs.l2_platform.vault_server import CLUSTER_PORT, KEYS, METRICS_PORT, PORT, SMALL, chart_values
 from constructs.l2_platform.vault_snapshots import (
     SNAPSHOTS_ACCOUNT,
     SNAPSHOTS_VOLUME,
     VaultSnapshots,
     VaultSnapshotSettings,
 )
+from constructs.metrics import PodTarget
 from constructs.network_flow import (
     ANYWHERE,
     API_SERVER,
@@ -92,6 +93,14 @@ class Vault(Construct):
     ) -> None:
         super().__init__(scope, id_)
         self._namespace = namespace
+        self._metrics = PodTarget(
+            job="vault",
+            port=METRICS_PORT,
+            pods=VAULT.peer.pods,
+            namespace=namespace,
+            path="/v1/sys/metrics",
+            parameters={"format": "prometheus"},
+        )
         lists = [*environments.values(), *(engine.namespaces for engine in engines)]
         clients = expression(f"distinct(concat({', '.join('{}' for _ in lists)}))", *lists)
         self._open_flows(clients, engines, depends_on)
@@ -173,6 +182,7 @@ class Vault(Construct):
             addresses=addresses,
             depends_on=[server.resource],
         )
+        self.targets = (self._metrics,)
         DeletionLock(
             self,
             "lock",
@@ -190,7 +200,13 @@ class Vault(Construct):
         flows: dict[str, tuple[Mapping[str, str], list[Flow], list[Flow]]] = {
             "vault": (
                 VAULT.peer.pods,
-                [servers, *own, Flow(TRAEFIK, ports=(PORT,)), Flow(Peer(namespaces=clients), ports=(PORT,))],
+                [
+                    servers,
+                    *own,
+                    Flow(TRAEFIK, ports=(PORT,)),
+                    Flow(Peer(namespaces=clients), ports=(PORT,)),
+                    self._metrics.caller(),
+                ],
                 [servers, API_SERVER, *(engine.flow for engine in engines)],
             ),
             "vault-configure": (_CONFIGURE, [], [VAULT, API_SERVER]),

@@ -9,6 +9,7 @@ from constructs.versions import VERSIONS
 
 PORT = 8200
 CLUSTER_PORT = 8201
+METRICS_PORT = 8202
 # The Secret with the unseal key and the root token.
 KEYS = "vault-keys"
 # What is small in every pod of Vault's.
@@ -31,6 +32,19 @@ listener "tcp" {{
   tls_disable = true
   address = "[::]:{PORT}"
   cluster_address = "[::]:{CLUSTER_PORT}"
+}}
+
+# Metrics need no token here: this port is open to the platform's telemetry alone.
+listener "tcp" {{
+  tls_disable = true
+  address = "[::]:{METRICS_PORT}"
+  telemetry {{
+    unauthenticated_metrics_access = true
+  }}
+}}
+
+telemetry {{
+  disable_hostname = true
 }}
 
 storage "raft" {{

@@ -1,5 +1,7 @@
 """SigNoz: logs, traces and metrics of one environment, on a ClickHouse of its own."""
 
+from collections.abc import Sequence
+
 from pydantic import Field
 
 from constructs import Construct
@@ -9,6 +11,8 @@ from constructs.footprint import Footprint, footprint, surge
 from constructs.generated_secret import REVISION_ANNOTATION, GeneratedSecret, Password
 from constructs.l4_insight import clickhouse
 from constructs.l4_insight.clickhouse import ClickHouse, ClickHouseSettings
+from constructs.l4_insight.collector import ScrapeFlow, collector_configuration
+from constructs.metrics import ScrapeTarget
 from constructs.network_flow import TRAEFIK, Flow, NetworkFlow, Peer, pods_of
 from constructs.reference import expression
 from constructs.release import Release
@@ -76,7 +80,14 @@ class SigNoz(Construct):
     """SigNoz at `signoz.<...>`; the administrator's password is in the Secret `signoz-admin`."""
 
     def __init__(
-        self, scope: Construct, id_: str, *, environment: Environment, addresses: Addresses, settings: SigNozSettings
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        environment: Environment,
+        addresses: Addresses,
+        targets: Sequence[ScrapeTarget],
+        settings: SigNozSettings,
     ) -> None:
         super().__init__(scope, id_)
         namespace = environment.monitoring_namespace
@@ -101,6 +112,8 @@ class SigNoz(Construct):
             revision=settings.credentials_revision,
         )
         self._open_flows(environment, settings)
+        if targets:
+            ScrapeFlow(self, "scrape-flow", environment=environment, targets=targets)
         host = addresses.host("signoz")
         revision = {REVISION_ANNOTATION: expression("tostring({})", settings.credentials_revision)}
         release = Release(
@@ -145,6 +158,7 @@ class SigNoz(Construct):
                     "resources": settings.collector.resources(),
                     # Only the k8sattributes processor needs it, and it is not in use.
                     "clusterRole": {"create": False},
+                    "config": collector_configuration(targets),
                 },
             },
             depends_on=[clickhouse.resource, admin.resource],

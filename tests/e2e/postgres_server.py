@@ -31,9 +31,11 @@ class PostgresServer:
         shutil.chown(self._data, self._user)
         shutil.chown(folder, self._user)
         self._as_user("initdb", "--username=postgres", "--auth=trust", f"--pgdata={self._data}")
-        rules = ["local all all trust", *cluster["postgresql"]["pg_hba"]]
+        rules = ["local all all trust", *cluster["postgresql"].get("pg_hba", ["host all all all scram-sha-256"])]
         (self._data / "pg_hba.conf").write_text("".join(f"{rule}\n" for rule in rules), encoding="utf-8")
         options = f"-p {self.port} -k {folder} -c ssl=on -c ssl_cert_file={self.authority} -c ssl_key_file={key}"
+        parameters = cluster["postgresql"]["parameters"]
+        options += "".join(f" -c {name}={value}" for name, value in parameters.items())
         self._as_user(
             "pg_ctl", "start", "--wait", f"--pgdata={self._data}", f"--log={folder / 'log'}", f"--options={options}"
         )
@@ -44,10 +46,11 @@ class PostgresServer:
         initdb = cluster["bootstrap"]["initdb"]
         self.administer("postgres", f'CREATE ROLE "{initdb["owner"]}" LOGIN')
         self.administer("postgres", f'CREATE DATABASE "{initdb["database"]}" OWNER "{initdb["owner"]}"')
-        for statement in initdb["postInitTemplateSQL"]:
+        for statement in initdb.get("postInitTemplateSQL", []):
             self.administer("template1", statement)
         for role in cluster.get("managed", {}).get("roles", []):
-            self.administer("postgres", f'CREATE ROLE "{role["name"]}" {"LOGIN" if role["login"] else "NOLOGIN"}')
+            if role["name"] != initdb["owner"]:
+                self.administer("postgres", f'CREATE ROLE "{role["name"]}" {"LOGIN" if role["login"] else "NOLOGIN"}')
         for database in databases:
             self.administer("postgres", f'CREATE DATABASE "{database["name"]}" OWNER "{database["owner"]}"')
 
@@ -57,6 +60,29 @@ class PostgresServer:
             _program("psql"), "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", str(self.folder), "-p", str(self.port),
             "-U", "postgres", "-d", database, "-c", statement,
         )  # fmt: skip
+
+    def takes(self, parameter: str, value: str) -> bool:
+        """Tell whether a server like this one would start with a parameter."""
+        user = self._user if os.geteuid() == 0 else None
+        command = [
+            str(self._programs / "postgres"),
+            "-C",
+            parameter,
+            "-c",
+            f"{parameter}={value}",
+            "-D",
+            str(self._data),
+        ]
+        return subprocess.run(command, cwd=self.folder, user=user, capture_output=True, check=False).returncode == 0  # noqa: S603
+
+    def run(self, program: str, *arguments: str, given: bytes = b"") -> bytes:
+        """Run a program of the server's own version as the superuser, and return what it writes."""
+        path = self._programs / program
+        need(path.is_file(), f"{program} beside initdb")
+        place = [f"--host={self.folder}", f"--port={self.port}", "--username=postgres"]
+        done = subprocess.run([str(path), *place, *arguments], input=given, capture_output=True, check=False)  # noqa: S603
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     def ask(
         self, database: str, user: str, password: str, statement: str, *, tls: str = "verify-full"

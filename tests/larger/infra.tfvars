@@ -3,7 +3,7 @@
 environment = "infra"
 env_prefix  = ""
 base_domain = "example.com"
-components  = ["atlantis", "certificates", "dashboard", "database", "dns", "kubero", "operators", "vault"]
+components  = ["atlantis", "certificates", "dashboard", "database", "dns", "kubero", "operators", "telemetry", "vault"]
 
 atlantis = {
   cpu     = "200m"
@@ -107,4 +107,14 @@ tenants = {
   prod    = { applications = ["shop-prod"] }
   staging = { applications = ["shop-staging"] }
   test    = { applications = ["shop-test"] }
+}
+
+telemetry = {
+  environment = "prod"
+  cpu         = "60m"
+  memory      = "320Mi"
+  agent = {
+    cpu    = "70m"
+    memory = "384Mi"
+  }
 }

@@ -5,19 +5,26 @@ env_prefix  = "x-staging"
 base_domain = "example.com"
 components  = ["postgres", "redis", "signoz"]
 
-backups = {
-  bucket = "saved"
-}
+backups = { bucket = "strata-backups" }
 
 postgres = {
-  instances = 3
-  cpu       = "750m"
-  memory    = "3Gi"
-  storage   = "30Gi"
-  clients   = ["shop-staging"]
+  instances   = 3
+  cpu         = "750m"
+  memory      = "3Gi"
+  storage     = "30Gi"
+  wal_storage = "5Gi"
+  clients     = ["shop-staging"]
+  pooler      = { instances = 2, cpu = "20m", memory = "96Mi" }
+}
+
+postgres_recovery = {
+  generation = 3
+  source     = 1
+  keep       = [1, 2]
 }
 
 redis = {
+  replicas = 3
   cpu     = "150m"
   memory  = "768Mi"
   storage = "3Gi"

@@ -72,7 +72,7 @@ deny contains sprintf("ephemeral.%s: only random_password is drawn on the way", 
 	type != "random_password"
 }
 
-deny contains sprintf("ephemeral.random_password.%s: only its length and characters may be given", [name]) if {
+deny contains sprintf("ephemeral.random_password.%s: only its length and characters, and how many, may be given", [name]) if {
 	some name, password in document.ephemeral.random_password
 	not passwords_arguments(password)
 }
