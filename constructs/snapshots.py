@@ -1,7 +1,7 @@
 """Snapshots: a store that is saved to files on a schedule, and brought back by a Job."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cdktf import ITerraformDependable
 from pydantic import Field
@@ -32,7 +32,8 @@ class Store:
 
     The scripts run in `image` as `user` and `group`, with the environment `env` in Kubernetes' form and, for the one
     that saves, the ServiceAccount `account`. Where `data` names the store's volume there is `scripts/<system>/restore`
-    as well, which has it at /data. Without a bucket snapshots go to the volume `claim`; without that, too, nothing is
+    as well, which has it at /data; and with `beside`, the labels of the pods that have it mounted, `save` runs on their
+    node and has it at /data too. Without a bucket snapshots go to the volume `claim`; without that, too, nothing is
     saved.
     """
 
@@ -45,6 +46,7 @@ class Store:
     calls: Sequence[Flow]
     account: str = ""
     data: str = ""
+    beside: Mapping[str, str] = field(default_factory=dict)
     claim: str = ""
 
 
@@ -97,6 +99,7 @@ class Snapshots(Construct):
                 "schedule": settings.schedule,
                 "keepDays": settings.keep_days,
                 "data": store.data,
+                "beside": dict(store.beside),
                 "claim": store.claim,
                 "bucket": {
                     "name": backups.bucket,

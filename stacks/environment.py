@@ -68,6 +68,7 @@ class EnvironmentStack(Stack[EnvironmentSettings]):
                 "signoz",
                 environment=environment,
                 addresses=self.addresses,
+                backups=variables.backups,
                 targets=targets,
                 settings=variables.signoz,
             )

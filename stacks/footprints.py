@@ -40,7 +40,7 @@ def of_environment(file: EnvironmentSettings) -> Mapping[str, Systems]:
         "postgres": postgres.footprints(file.postgres, file.postgres_recovery, file.backups),
         "redis": redis.footprints(file.redis, file.backups),
     }
-    monitoring = {"signoz": signoz.footprints(file.signoz)}
+    monitoring = {"signoz": signoz.footprints(file.signoz, file.backups)}
     return {"data": _chosen(file.components, data), "monitoring": _chosen(file.components, monitoring)}
 
 

@@ -87,6 +87,7 @@ def _of_an_environment(settings: Mapping[str, Any]) -> Iterator[Supplied]:
     environment = Environment(settings["environment"], settings["env_prefix"])
     yield from _bucket(settings, environment.data_namespace, _DATA_STORES)
     yield from _bucket(settings, environment.monitoring_namespace, _MONITORING_STORES)
+    yield from _channel(settings, environment.monitoring_namespace)
 
 
 def _zone(infra: Mapping[str, Any]) -> Iterator[Supplied]:
@@ -129,6 +130,12 @@ def _bucket(settings: Mapping[str, Any], namespace: str, stores: Sequence[str]) 
     if backups["bucket"] and saved:
         purpose = f"backups of {' and '.join(saved)} are written to the bucket {backups['bucket']} with it"
         yield Supplied(namespace, backups["secret"], BUCKET_KEYS, purpose)
+
+
+def _channel(settings: Mapping[str, Any], namespace: str) -> Iterator[Supplied]:
+    alerts = settings["signoz"]["alerts"]
+    if "signoz" in settings["components"] and alerts["channel"] != "none":
+        yield Supplied(namespace, alerts["secret"], ("url",), f"SigNoz sends alerts to {alerts['channel']} by it")
 
 
 def _client(infra: Mapping[str, Any]) -> Iterator[Supplied]:

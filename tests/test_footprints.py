@@ -105,6 +105,7 @@ FIXED = {
     "cert-manager-startupapicheck",
     "operators-ready",
     "redis-handover",
+    "signoz-preferences",
     "vault-configure",
     "vault-agent-injector",
 }

@@ -270,9 +270,12 @@ def test_no_value_looks_like_a_secret(stacks: dict[str, Stack]) -> None:
 _SECRET_NAMES = {
     "database-vault",
     "redis-auth",
+    "signoz-admin",
     "signoz-clickhouse",
+    "signoz-clickhouse-backup",
     "${var.backups.secret}",
     "${var.k3s.snapshot.s3_secret}",
+    "${var.signoz.alerts.secret}",
 }
 
 

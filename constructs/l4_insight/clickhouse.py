@@ -1,6 +1,7 @@
 """ClickHouse: one server with its Keeper inside, configured by files, for one application of L4."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 from cdktf import Fn, TerraformLocal, TerraformResourceLifecycle
@@ -14,37 +15,38 @@ from cdktf_cdktf_provider_kubernetes.service_v1 import (
 )
 
 from constructs import Construct
+from constructs.backups import BackupSettings
 from constructs.endpoint import Endpoint
 from constructs.environment import Environment
 from constructs.footprint import Footprint, footprint
 from constructs.generated_secret import REVISION_ANNOTATION, GeneratedSecret, Password
+from constructs.l4_insight import clickhouse_backups
+from constructs.l4_insight.clickhouse_backups import (
+    ClickHouseBackups,
+    ClickHouseBackupSettings,
+    address_of,
+    backup_pods_of,
+)
+from constructs.l4_insight.clickhouse_server import (
+    BACKUP_PASSWORD_VARIABLE,
+    BACKUP_USER,
+    BUCKET_VARIABLES,
+    CLUSTER,
+    HTTP_PORT,
+    PASSWORD_VARIABLE,
+    TCP_PORT,
+    bucket,
+    pods_of,
+    server,
+    users,
+)
 from constructs.network_flow import Flow, NetworkFlow, Peer
-from constructs.reference import expression, mebibytes, resolve, text
+from constructs.reference import Reference, expression, resolve, text
 from constructs.settings import AtLeast, Cpu, Size, Sized
 
-_HTTP_PORT = 8123
-_TCP_PORT = 9000
 _PASSWORD_KEY = "password"  # noqa: S105 (a key's name)
 _USER_ID = 101
 _CONFIG = "/etc/clickhouse-server"
-
-# How many days each of the server's logs about itself is kept: they would fill the volume otherwise. A section here
-# switches its log on, so only those of the image's own config.xml; opentelemetry_span_log there has an engine, which
-# forbids a ttl.
-_LOG_DAYS = {
-    "asynchronous_metric_log": 3,
-    "error_log": 7,
-    "latency_log": 3,
-    "metric_log": 3,
-    "part_log": 3,
-    "processors_profile_log": 3,
-    "query_log": 7,
-    "query_metric_log": 3,
-    "query_thread_log": 3,
-    "query_views_log": 3,
-    "text_log": 3,
-    "trace_log": 3,
-}
 
 
 class ClickHouseSettings(Sized):
@@ -54,20 +56,36 @@ class ClickHouseSettings(Sized):
     memory: Annotated[Size, AtLeast(1024)] = "2Gi"
     storage: Size = "20Gi"
     """Size of its volume. A later change has no effect: K3s's local-path volumes do not grow."""
+    backup: ClickHouseBackupSettings = ClickHouseBackupSettings()
+    """When all databases are saved to the bucket of `backups`."""
 
 
-def footprints(name: str, settings: ClickHouseSettings) -> tuple[Footprint, ...]:
-    """Return what the server asks for."""
-    return (footprint(name, settings.resources(), volumes=[settings.storage]),)
+@dataclass(frozen=True)
+class Application:
+    """What an application wants of its server: a version, a user with a profile of settings, and who may call."""
+
+    image: str
+    user: str
+    profile: Mapping[str, object]
+    callers: Sequence[Peer]
+
+
+def footprints(name: str, settings: ClickHouseSettings, backups: BackupSettings) -> tuple[Footprint, ...]:
+    """Return what the server asks for, and what has it saved."""
+    return (
+        footprint(name, settings.resources(), volumes=[settings.storage]),
+        *clickhouse_backups.footprints(name, backups),
+    )
 
 
 class ClickHouse(Construct):
-    """A StatefulSet `<name>` with the user `<user>`, its password in the Secret `<name>`.
+    """A StatefulSet `<name>` with the application's user, its password in the Secret `<name>`.
 
-    The cluster that `ON CLUSTER` names is called `cluster`; replicated tables work, with one replica.
+    The cluster that `ON CLUSTER` names is called `cluster`; replicated tables work, with one replica. Where `backups`
+    names a bucket the server saves all databases to `folder` of it.
     """
 
-    cluster = "cluster"
+    cluster = CLUSTER
 
     def __init__(
         self,
@@ -76,16 +94,15 @@ class ClickHouse(Construct):
         *,
         name: str,
         environment: Environment,
-        image: str,
-        user: str,
-        profile: Mapping[str, object],
-        callers: Sequence[Peer],
+        application: Application,
+        backups: BackupSettings,
+        folder: str,
         settings: ClickHouseSettings,
         credentials_revision: int,
     ) -> None:
         super().__init__(scope, id_)
         namespace = environment.monitoring_namespace
-        pods = {"app.kubernetes.io/name": "clickhouse", "app.kubernetes.io/instance": name}
+        pods = pods_of(name)
         auth = GeneratedSecret(
             self,
             "auth",
@@ -94,9 +111,18 @@ class ClickHouse(Construct):
             passwords={_PASSWORD_KEY: Password()},
             revision=credentials_revision,
         )
+        backup_auth = GeneratedSecret(
+            self,
+            "backup-auth",
+            name=f"{name}-{BACKUP_USER}",
+            namespace=namespace,
+            passwords={_PASSWORD_KEY: Password()},
+            revision=credentials_revision,
+        )
         files = {
-            "server.yaml": self._file("server", _server(settings)),
-            "users.yaml": self._file("users", _users(user, profile)),
+            "server.yaml": self._file("server", server(settings.memory)),
+            "bucket.yaml": self._bucket_file(folder, backups),
+            "users.yaml": self._file("users", users(application.user, settings.memory, application.profile)),
         }
         config = ConfigMapV1(
             self, "config", metadata=ConfigMapV1Metadata(name=name, namespace=namespace, labels=pods), data=files
@@ -108,8 +134,8 @@ class ClickHouse(Construct):
             spec=ServiceV1Spec(
                 selector=pods,
                 port=[
-                    ServiceV1SpecPort(name="http", port=_HTTP_PORT, target_port="http"),
-                    ServiceV1SpecPort(name="tcp", port=_TCP_PORT, target_port="tcp"),
+                    ServiceV1SpecPort(name="http", port=HTTP_PORT, target_port="http"),
+                    ServiceV1SpecPort(name="tcp", port=TCP_PORT, target_port="tcp"),
                 ],
             ),
         )
@@ -119,7 +145,10 @@ class ClickHouse(Construct):
             name=name,
             namespace=namespace,
             pods=pods,
-            callers=[Flow(peer, ports=(_HTTP_PORT, _TCP_PORT)) for peer in callers],
+            callers=[
+                *(Flow(peer, ports=(HTTP_PORT, TCP_PORT)) for peer in application.callers),
+                Flow(Peer(pods=backup_pods_of(name)), ports=(TCP_PORT,)),
+            ],
         )
         self.resource = workload.StatefulSetV1(
             self,
@@ -137,7 +166,7 @@ class ClickHouse(Construct):
                             "strata/configuration": Fn.sha256(Fn.join("", list(files.values()))),
                         },
                     ),
-                    spec=_pod(name, image, auth.name, environment, settings),
+                    spec=_pod(name, application.image, _variables(auth, backup_auth, backups), environment, settings),
                 ),
                 volume_claim_template=[
                     workload.StatefulSetV1SpecVolumeClaimTemplate(
@@ -154,76 +183,68 @@ class ClickHouse(Construct):
             timeouts=workload.StatefulSetV1Timeouts(create="10m", update="10m"),
             # A changed size would replace the server, and not even resize the volume that it finds again.
             lifecycle=TerraformResourceLifecycle(ignore_changes=["spec[0].volume_claim_template"]),
-            depends_on=[auth.resource, config, service],
+            depends_on=[auth.resource, backup_auth.resource, config, service],
         )
-        self.endpoint = Endpoint(
-            host=f"{name}.{namespace}.svc", port=_TCP_PORT, secret=auth.name, password_key=_PASSWORD_KEY, user=user
+        host = f"{name}.{namespace}.svc"
+        self.endpoint = Endpoint(host, TCP_PORT, secret=auth.name, password_key=_PASSWORD_KEY, user=application.user)
+        ClickHouseBackups(
+            self,
+            "backups",
+            name=name,
+            environment=environment,
+            image=application.image,
+            endpoint=Endpoint(host, TCP_PORT, secret=backup_auth.name, password_key=_PASSWORD_KEY, user=BACKUP_USER),
+            folder=folder,
+            backups=backups,
+            settings=settings.backup,
+            depends_on=[self.resource],
         )
 
     def _file(self, id_: str, content: Mapping[str, object]) -> str:
         """Return a configuration file, rendered by Terraform."""
         return Fn.yamlencode(TerraformLocal(self, id_, resolve(content)).expression)
 
-
-def _server(settings: ClickHouseSettings) -> dict[str, object]:
-    """Return what differs from the image's own config.xml."""
-    memory = mebibytes(settings.memory)
-    logs = {log: {"ttl": f"event_date + INTERVAL {days} DAY DELETE"} for log, days in _LOG_DAYS.items()}
-    logs["text_log"]["level"] = "information"
-    return {
-        "logger": {
-            "level": "information",
-            "console": True,
-            "log": {"@remove": "1"},
-            "errorlog": {"@remove": "1"},
-        },
-        "send_crash_reports": {"enabled": False},
-        "async_load_databases": False,
-        "max_server_memory_usage": expression("floor({} * 0.85) * 1048576", memory),
-        "mark_cache_size": expression("floor({} * 0.1) * 1048576", memory),
-        "index_mark_cache_size": expression("floor({} * 0.05) * 1048576", memory),
-        "uncompressed_cache_size": 0,
-        "macros": {"shard": "01", "replica": "0"},
-        # By localhost, since SigNoz's migrator asks any other host as the user `default`, who is closed to the network.
-        "remote_servers": {
-            "@replace": "1",
-            ClickHouse.cluster: {"shard": {"replica": {"host": "localhost", "port": _TCP_PORT}}},
-        },
-        "distributed_ddl": {"path": "/clickhouse/task_queue/ddl"},
-        "zookeeper": {"node": {"host": "localhost", "port": 9181}},
-        "keeper_server": {
-            "tcp_port": 9181,
-            "server_id": 1,
-            "log_storage_path": "/var/lib/clickhouse/coordination/log",
-            "snapshot_storage_path": "/var/lib/clickhouse/coordination/snapshots",
-            "raft_configuration": {"server": {"id": 1, "hostname": "localhost", "port": 9234}},
-        },
-        **logs,
-    }
+    def _bucket_file(self, folder: str, backups: BackupSettings) -> str:
+        """Return the configuration file of the bucket: an empty one while there is none."""
+        content = TerraformLocal(self, "bucket", resolve(bucket(address_of(folder, backups), backups.region)))
+        reference = Reference(f"local.{content.friendly_unique_id}")
+        return str(expression("{} ? yamlencode({}) : yamlencode({{}})", backups.has_bucket(), reference))
 
 
-def _users(user: str, profile: Mapping[str, object]) -> dict[str, object]:
-    """Return the users: `user` from the network, and `default` from inside the pod only."""
-    return {
-        "profiles": {"default": dict(profile)},
-        "users": {
-            "default": {"networks": {"@replace": "1", "ip": ["127.0.0.1", "::1"]}},
-            user: {
-                "password": {"@from_env": "CLICKHOUSE_PASSWORD"},
-                "networks": {"ip": "::/0"},
-                "profile": "default",
-                "quota": "default",
-            },
-        },
-    }
+def _variables(
+    auth: GeneratedSecret, backup_auth: GeneratedSecret, backups: BackupSettings
+) -> list[workload.StatefulSetV1SpecTemplateSpecContainerEnv]:
+    """Return the server's variables. The bucket's may be missing: then nothing is saved, and the server runs."""
+    own = {PASSWORD_VARIABLE: auth.name, BACKUP_PASSWORD_VARIABLE: backup_auth.name}
+    secrets = {variable: (secret, _PASSWORD_KEY, False) for variable, secret in own.items()}
+    secrets |= {variable: (text(backups.secret), key, True) for variable, key in BUCKET_VARIABLES.items()}
+    return [
+        workload.StatefulSetV1SpecTemplateSpecContainerEnv(name="CLICKHOUSE_WATCHDOG_ENABLE", value="0"),
+        *(
+            workload.StatefulSetV1SpecTemplateSpecContainerEnv(
+                name=variable,
+                value_from=workload.StatefulSetV1SpecTemplateSpecContainerEnvValueFrom(
+                    secret_key_ref=workload.StatefulSetV1SpecTemplateSpecContainerEnvValueFromSecretKeyRef(
+                        name=secret, key=key, optional=optional or None
+                    )
+                ),
+            )
+            for variable, (secret, key, optional) in secrets.items()
+        ),
+    ]
 
 
 def _pod(
-    name: str, image: str, secret: str, environment: Environment, settings: ClickHouseSettings
+    name: str,
+    image: str,
+    variables: list[workload.StatefulSetV1SpecTemplateSpecContainerEnv],
+    environment: Environment,
+    settings: ClickHouseSettings,
 ) -> workload.StatefulSetV1SpecTemplateSpec:
     mounts = {
         "/var/lib/clickhouse": ("data", None),
         f"{_CONFIG}/config.d/server.yaml": ("config", "server.yaml"),
+        f"{_CONFIG}/config.d/bucket.yaml": ("config", "bucket.yaml"),
         f"{_CONFIG}/users.d/users.yaml": ("config", "users.yaml"),
         "/tmp": ("scratch", None),  # noqa: S108 (a volume of the pod's own)
     }
@@ -232,20 +253,10 @@ def _pod(
         image=image,
         # Not the image's entry point: that one rewrites the users' files. It also switches the watchdog off.
         command=["clickhouse-server", f"--config-file={_CONFIG}/config.xml"],
-        env=[
-            workload.StatefulSetV1SpecTemplateSpecContainerEnv(name="CLICKHOUSE_WATCHDOG_ENABLE", value="0"),
-            workload.StatefulSetV1SpecTemplateSpecContainerEnv(
-                name="CLICKHOUSE_PASSWORD",
-                value_from=workload.StatefulSetV1SpecTemplateSpecContainerEnvValueFrom(
-                    secret_key_ref=workload.StatefulSetV1SpecTemplateSpecContainerEnvValueFromSecretKeyRef(
-                        name=secret, key=_PASSWORD_KEY
-                    )
-                ),
-            ),
-        ],
+        env=variables,
         port=[
-            workload.StatefulSetV1SpecTemplateSpecContainerPort(name="http", container_port=_HTTP_PORT),
-            workload.StatefulSetV1SpecTemplateSpecContainerPort(name="tcp", container_port=_TCP_PORT),
+            workload.StatefulSetV1SpecTemplateSpecContainerPort(name="http", container_port=HTTP_PORT),
+            workload.StatefulSetV1SpecTemplateSpecContainerPort(name="tcp", container_port=TCP_PORT),
         ],
         startup_probe=workload.StatefulSetV1SpecTemplateSpecContainerStartupProbe(
             http_get=workload.StatefulSetV1SpecTemplateSpecContainerStartupProbeHttpGet(path="/ping", port="http"),

@@ -5,25 +5,30 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from constructs import Construct
+from constructs.backups import BackupSettings
 from constructs.deletion_lock import DeletionLock
 from constructs.environment import Environment
 from constructs.footprint import Footprint, footprint, surge
 from constructs.generated_secret import REVISION_ANNOTATION, GeneratedSecret, Password
-from constructs.l4_insight import clickhouse
-from constructs.l4_insight.clickhouse import ClickHouse, ClickHouseSettings
+from constructs.l4_insight import clickhouse, signoz_preferences
+from constructs.l4_insight.clickhouse import Application, ClickHouse, ClickHouseSettings
 from constructs.l4_insight.collector import ScrapeFlow, collector_configuration
+from constructs.l4_insight.signoz_preferences import PREFERENCES, AlertSettings, Preferences, RetentionSettings
 from constructs.metrics import ScrapeTarget
 from constructs.network_flow import TRAEFIK, Flow, NetworkFlow, Peer, pods_of
 from constructs.reference import expression
 from constructs.release import Release
 from constructs.route import SOLVER, Addresses, Route
 from constructs.settings import ClientNamespace, Cpu, Email, Size, Sized
+from constructs.snapshots import Snapshots, SnapshotSettings, Store, snapshot_footprints
 from constructs.versions import VERSIONS
 
 _CLICKHOUSE = "signoz-clickhouse"
 _UI_PORT = 8080
 _OPAMP_PORT = 4320
 _OTLP_PORTS = (4317, 4318)
+# SigNoz' own user is root, which reads and writes what belongs to another one.
+_SNAPSHOTS_ID = 1000
 _LABEL = "app.kubernetes.io/component"
 _SERVER = {"app.kubernetes.io/instance": "signoz", _LABEL: "signoz"}
 _COLLECTOR = {"app.kubernetes.io/instance": "signoz", _LABEL: "otel-collector"}
@@ -58,20 +63,28 @@ class SigNozSettings(Sized):
     """The collector."""
     clickhouse: ClickHouseSettings = ClickHouseSettings()
     """Where all telemetry is stored."""
+    retention: RetentionSettings = RetentionSettings()
+    """How long telemetry is kept."""
+    alerts: AlertSettings = AlertSettings()
+    """Where alerts go."""
+    backup: SnapshotSettings = SnapshotSettings()
+    """When users, dashboards and alerts are saved to the bucket of `backups`; telemetry: `clickhouse.backup`."""
     clients: tuple[ClientNamespace, ...] = ()
     """Namespaces whose pods may send telemetry, beside the environment's own two."""
     credentials_revision: int = Field(default=1, ge=1)
     """Bump it to have new passwords generated; everybody must then sign in again."""
 
 
-def footprints(settings: SigNozSettings) -> tuple[Footprint, ...]:
+def footprints(settings: SigNozSettings, backups: BackupSettings) -> tuple[Footprint, ...]:
     """Return what SigNoz asks for, its ClickHouse too."""
     collector = settings.collector.resources()
     return (
-        *clickhouse.footprints(_CLICKHOUSE, settings.clickhouse),
+        *clickhouse.footprints(_CLICKHOUSE, settings.clickhouse, backups),
         footprint("signoz", settings.resources(), volumes=[settings.storage]),
         footprint("signoz-otel-collector", collector, init=[collector], at_times=surge(1)),
         footprint("signoz-telemetrystore-migrator", collector, init=[collector], pods=0, at_times=1),
+        *signoz_preferences.footprints(),
+        *snapshot_footprints("signoz", backups, is_restored=True),
         SOLVER,
     )
 
@@ -86,6 +99,7 @@ class SigNoz(Construct):
         *,
         environment: Environment,
         addresses: Addresses,
+        backups: BackupSettings,
         targets: Sequence[ScrapeTarget],
         settings: SigNozSettings,
     ) -> None:
@@ -96,10 +110,14 @@ class SigNoz(Construct):
             "clickhouse",
             name=_CLICKHOUSE,
             environment=environment,
-            image=VERSIONS.images["clickhouse"],
-            user="signoz",
-            profile=_CLICKHOUSE_PROFILE,
-            callers=[Peer(pods=_SERVER), Peer(pods=_COLLECTOR), Peer(pods=_MIGRATOR)],
+            application=Application(
+                image=VERSIONS.images["clickhouse"],
+                user="signoz",
+                profile=_CLICKHOUSE_PROFILE,
+                callers=[Peer(pods=_SERVER), Peer(pods=_COLLECTOR), Peer(pods=_MIGRATOR)],
+            ),
+            backups=backups,
+            folder=f"{environment.name}/signoz/clickhouse",
             settings=settings.clickhouse,
             credentials_revision=settings.credentials_revision,
         )
@@ -115,6 +133,7 @@ class SigNoz(Construct):
         if targets:
             ScrapeFlow(self, "scrape-flow", environment=environment, targets=targets)
         host = addresses.host("signoz")
+        email = expression('{0} != "" ? {0} : "admin@${{{1}}}"', settings.admin_email, addresses.base_domain)
         revision = {REVISION_ANNOTATION: expression("tostring({})", settings.credentials_revision)}
         release = Release(
             self,
@@ -140,9 +159,7 @@ class SigNoz(Construct):
                     "env": {
                         # Without an administrator of ours the first visitor would become one.
                         "signoz_user_root_enabled": "true",
-                        "signoz_user_root_email": expression(
-                            '{0} != "" ? {0} : "admin@${{{1}}}"', settings.admin_email, addresses.base_domain
-                        ),
+                        "signoz_user_root_email": email,
                         "signoz_user_root_org_name": environment.name,
                         "signoz_user_root_password": _from_secret(admin.name, "password"),
                         "signoz_tokenizer_jwt_secret": _from_secret(admin.name, "jwt"),
@@ -162,6 +179,38 @@ class SigNoz(Construct):
                 },
             },
             depends_on=[clickhouse.resource, admin.resource],
+        )
+        Preferences(
+            self,
+            "preferences",
+            environment=environment,
+            server=_SERVER,
+            port=_UI_PORT,
+            email=email,
+            secret=admin.name,
+            retention=settings.retention,
+            alerts=settings.alerts,
+            depends_on=[release.resource],
+        )
+        Snapshots(
+            self,
+            "snapshots",
+            store=Store(
+                system="signoz",
+                namespace=namespace,
+                image=VERSIONS.images["python"],
+                user=_SNAPSHOTS_ID,
+                group=_SNAPSHOTS_ID,
+                env=[],
+                calls=[],
+                data="signoz-db-signoz-0",
+                beside=_SERVER,
+            ),
+            folder=f"{environment.name}/signoz/database",
+            priority_class=environment.priority_class,
+            backups=backups,
+            settings=settings.backup,
+            depends_on=[release.resource],
         )
         Route(
             self,
@@ -184,7 +233,11 @@ class SigNoz(Construct):
             name="signoz",
             namespace=namespace,
             pods=_SERVER,
-            callers=[Flow(TRAEFIK, ports=(_UI_PORT,)), Flow(Peer(pods=_COLLECTOR), ports=(_OPAMP_PORT,))],
+            callers=[
+                Flow(TRAEFIK, ports=(_UI_PORT,)),
+                Flow(Peer(pods=PREFERENCES), ports=(_UI_PORT,)),
+                Flow(Peer(pods=_COLLECTOR), ports=(_OPAMP_PORT,)),
+            ],
             calls=[clickhouse],
         )
         NetworkFlow(

@@ -9,11 +9,15 @@ from stacks.cluster import ClusterError
 from stacks.environment import EnvironmentSettings
 from stacks.jobs import JobError
 from stacks.project import INFRA, ProjectError, load
-from stacks.restore import postgres, redis
+from stacks.restore import postgres, redis, signoz
 from stacks.restore.step import Request, RestoreError, Step
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
-_SYSTEMS: Mapping[str, Callable[[Request], Sequence[Step]]] = {"postgres": postgres.steps, "redis": redis.steps}
+_SYSTEMS: Mapping[str, Callable[[Request], Sequence[Step]]] = {
+    "postgres": postgres.steps,
+    "redis": redis.steps,
+    "signoz": signoz.steps,
+}
 
 
 def restore(request: Request, system: str, *, is_dry: bool, ask: Callable[[str], str]) -> None:

@@ -46,3 +46,7 @@ signoz = {
     storage = "60Gi"
   }
 }
+
+backups = {
+  bucket = "backups"
+}
