@@ -5,7 +5,9 @@ env_prefix  = "x-staging"
 base_domain = "example.com"
 components  = ["postgres", "redis", "signoz"]
 
-backups = { bucket = "strata-backups" }
+backups = {
+  bucket = "saved"
+}
 
 postgres = {
   instances   = 3
@@ -45,8 +47,4 @@ signoz = {
     memory  = "6Gi"
     storage = "60Gi"
   }
-}
-
-backups = {
-  bucket = "backups"
 }
