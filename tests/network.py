@@ -3,6 +3,7 @@
 An allowed way that is not in the table fails a test, and so does one of the table that is closed.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,7 +22,14 @@ ANY_VALUE = "<name>"
 PODS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
     "data-<environment>": {
         "postgres": {"cnpg.io/cluster": ANY_VALUE, "cnpg.io/podRole": "instance"},
-        "redis": {"app.kubernetes.io/name": "redis", "app.kubernetes.io/instance": "redis"},
+        "postgres-pooler": {"cnpg.io/cluster": ANY_VALUE, "cnpg.io/podRole": "pooler"},
+        "redis": {"app.kubernetes.io/name": "redis", "strata/redis": "server"},
+        "redis-handover": {"app.kubernetes.io/name": "redis-handover"},
+        "redis-master-discovery": {
+            "app.kubernetes.io/name": "redis",
+            "app.kubernetes.io/component": "master-discovery",
+        },
+        "redis-snapshots": {"app.kubernetes.io/name": "redis-snapshots"},
         **_ENVIRONMENT,
     },
     "monitoring-<environment>": {
@@ -32,6 +40,10 @@ PODS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
         "signoz-clickhouse": {
             "app.kubernetes.io/name": "clickhouse",
             "app.kubernetes.io/instance": "signoz-clickhouse",
+        },
+        **{
+            name: {"app.kubernetes.io/name": name}
+            for name in ("signoz-clickhouse-backups", "signoz-preferences", "signoz-snapshots")
         },
         **_ENVIRONMENT,
     },
@@ -61,6 +73,14 @@ PODS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
     "kube-system": {
         "coredns": {"k8s-app": "kube-dns"},
         "traefik": {"app.kubernetes.io/name": "traefik"},
+        "cert-manager": {"app.kubernetes.io/name": "cert-manager", "app.kubernetes.io/component": "controller"},
+        **{
+            f"k8s-infra-{component}": {
+                "app.kubernetes.io/name": "k8s-infra",
+                "app.kubernetes.io/component": component,
+            }
+            for component in ("otel-agent", "otel-deployment")
+        },
         OTHER: {},
     },
 }
@@ -69,6 +89,9 @@ OPEN = ("kube-system", "shop-<environment>", "strange")
 
 DATA, MONITORING, SHOP = "data-<environment>", "monitoring-<environment>", "shop-<environment>"
 EVERY_NAMESPACE = "every namespace of Strata's"
+_AGENT, _SCRAPER = "k8s-infra-otel-agent", "k8s-infra-otel-deployment"
+# Infra's, which names one environment.
+OBSERVED = "telemetry.environment"
 _BUCKET, _NO_BUCKET = "backups.bucket", "no backups.bucket"
 INTERNET = "22, 443, 465, 587, 4317, 4318, 5432, 6379, 8200, 26379"
 
@@ -82,8 +105,13 @@ class Way:
     ports: str
     only_with: str = ""
 
-    def is_open(self, *, everything: bool) -> bool:
-        """Tell whether it is there with every setting given, or with none."""
+    def is_open(self, *, everything: bool, is_observed: bool) -> bool:
+        """Tell whether it is there with every setting given, or with none; infra observes one environment in any case.
+
+        `is_observed` says whether that is this one.
+        """
+        if self.only_with == OBSERVED:
+            return is_observed
         return not self.only_with or everything != self.only_with.startswith("no ")
 
 
@@ -97,17 +125,44 @@ TABLE: Sequence[Way] = (
     # Environments
     Way(_at(DATA, "postgres"), _at(DATA, "postgres"), "5432, 8000"),
     Way(_at(DATA, "postgres"), ANY_ADDRESS.name, "6443"),
+    Way(_at(DATA, "postgres"), ANY_ADDRESS.name, "443", _BUCKET),
+    # What selects a cluster's instances selects its poolers.
+    Way(_at(DATA, "postgres"), _at(DATA, "postgres-pooler"), "5432, 8000"),
+    Way(_at(DATA, "postgres-pooler"), _at(DATA, "postgres"), "5432, 8000"),
+    Way(_at(DATA, "postgres-pooler"), _at(DATA, "postgres-pooler"), "5432, 8000"),
+    Way(_at(DATA, "postgres-pooler"), ANY_ADDRESS.name, "6443"),
+    Way(_at(DATA, "postgres-pooler"), ANY_ADDRESS.name, "443", _BUCKET),
+    Way(_at(DATA, "redis"), _at(DATA, "redis"), "6379, 26379"),
+    Way(_at(DATA, "redis-handover"), ANY_ADDRESS.name, "6443"),
+    Way(_at(DATA, "redis-master-discovery"), ANY_ADDRESS.name, "6443"),
+    Way(_at(DATA, "redis-snapshots"), _at(DATA, "redis"), "6379"),
+    Way(_at(DATA, "redis-snapshots"), ANY_ADDRESS.name, "443", _BUCKET),
+    Way(_at(DATA, "redis-snapshots"), ANY_ADDRESS.name, "6443", _NO_BUCKET),
     Way(_at(DATA, CLIENT), _at("iac", "vault"), "8200"),
     Way(_at(MONITORING, "signoz"), _at(MONITORING, "signoz-clickhouse"), "8123, 9000"),
     Way(_at(MONITORING, "signoz-otel-collector"), _at(MONITORING, "signoz"), "4320"),
     Way(_at(MONITORING, "signoz-otel-collector"), _at(MONITORING, "signoz-clickhouse"), "8123, 9000"),
+    Way(_at(MONITORING, "signoz-otel-collector"), _at(DATA, "postgres"), "9187"),
+    Way(_at(MONITORING, "signoz-otel-collector"), _at(DATA, "redis"), "9121"),
+    Way(_at(MONITORING, "signoz"), ANY_ADDRESS.name, "443", "signoz.alerts.channel"),
+    Way(_at(MONITORING, "signoz-clickhouse"), ANY_ADDRESS.name, "443", _BUCKET),
+    Way(_at(MONITORING, "signoz-clickhouse-backups"), _at(MONITORING, "signoz-clickhouse"), "9000"),
+    Way(_at(MONITORING, "signoz-clickhouse-backups"), ANY_ADDRESS.name, "443", _BUCKET),
+    Way(_at(MONITORING, "signoz-clickhouse-backups"), ANY_ADDRESS.name, "6443", _NO_BUCKET),
+    Way(_at(MONITORING, "signoz-preferences"), _at(MONITORING, "signoz"), "8080"),
+    Way(_at(MONITORING, "signoz-snapshots"), ANY_ADDRESS.name, "443", _BUCKET),
+    Way(_at(MONITORING, "signoz-snapshots"), ANY_ADDRESS.name, "6443", _NO_BUCKET),
     Way(_at(MONITORING, "signoz-telemetrystore-migrator"), _at(MONITORING, "signoz-clickhouse"), "8123, 9000"),
     Way(_at(MONITORING, CLIENT), _at("iac", "vault"), "8200"),
     Way(_at("iac", "cloudnative-pg"), _at(DATA, "postgres"), "5432, 8000"),
     Way(_at("kube-system", "traefik"), _at(MONITORING, "signoz"), "8080"),
+    Way(_at("kube-system", _AGENT), _at(MONITORING, "signoz-otel-collector"), "4317", OBSERVED),
+    Way(_at("kube-system", _SCRAPER), _at(MONITORING, "signoz-otel-collector"), "4317", OBSERVED),
     # Namespaces of yours
     Way(_at(SHOP, APPLICATION), _at(DATA, "postgres"), "5432", "postgres.clients"),
+    Way(_at(SHOP, APPLICATION), _at(DATA, "postgres-pooler"), "5432", "postgres.clients"),
     Way(_at(SHOP, APPLICATION), _at(DATA, "redis"), "6379", "redis.clients"),
+    Way(_at(SHOP, APPLICATION), _at(DATA, "redis"), "26379", "redis.clients, redis.replicas"),
     Way(_at(SHOP, APPLICATION), _at(MONITORING, "signoz-otel-collector"), "4317, 4318", "signoz.clients"),
     Way(_at(SHOP, APPLICATION), _at("iac", "vault"), "8200", "tenants.<environment>.applications"),
     Way(_at(SHOP, APPLICATION), _at("iac", "database"), "5432", "database.databases.<name>.clients"),
@@ -140,6 +195,27 @@ TABLE: Sequence[Way] = (
     Way(_at("kube-system", "traefik"), _at("kubero", "kubero"), "2000"),
     Way(_at("kubero", "kubero"), ANY_ADDRESS.name, "443, 6443"),
     Way(_at("kubero", "kubero-operator"), ANY_ADDRESS.name, "6443"),
+    # The platform's own telemetry
+    *(
+        Way(_at("kube-system", _AGENT), target, ports)
+        for target, ports in (
+            (_at("kube-system", "coredns"), "53, 53 UDP"),
+            (ANY_ADDRESS.name, "6443, 10250"),
+        )
+    ),
+    *(
+        Way(_at("kube-system", _SCRAPER), target, ports)
+        for target, ports in (
+            (_at("kube-system", "coredns"), "53, 53 UDP"),
+            (ANY_ADDRESS.name, "6443"),
+            (_at("kube-system", "cert-manager"), "9402"),
+            (_at("kube-system", "traefik"), "9100"),
+            (_at("iac", "atlantis"), "4141"),
+            (_at("iac", "cloudnative-pg"), "8080"),
+            (_at("iac", "database"), "9187"),
+            (_at("iac", "vault"), "8202"),
+        )
+    ),
     # Kubero's pipelines, each within itself
     *(
         Way(source, target, ports, "kubero.namespaces")
@@ -187,12 +263,12 @@ def name_of(namespace: str, labels: Mapping[str, str], environment: str) -> str 
     return _at(place, max(fitting, key=lambda name: len(PODS[place][name])))
 
 
-def expected(*, everything: bool, among: Iterable[End]) -> dict[tuple[str, str], set[str]]:
+def expected(*, everything: bool, is_observed: bool, among: Iterable[End]) -> dict[tuple[str, str], set[str]]:
     """Return the table's ways between the pods `among`: with every setting, or with those that need none."""
     present = {end.name for end in among}
     ways: dict[tuple[str, str], set[str]] = {}
     for way in TABLE:
-        if way.is_open(everything=everything):
+        if way.is_open(everything=everything, is_observed=is_observed):
             for source in _expanded(way.source):
                 for target in _expanded(way.target):
                     if {source, target} <= present:
@@ -227,9 +303,8 @@ def markdown() -> str:
     """Return the table as docs/security.md has it."""
     rows = ["| from | to | ports | only with |", "|---|---|---|---|"]
     for way in TABLE:
-        word, _, setting = way.only_with.rpartition(" ")
-        only_with = f" {word} `{setting}`".replace("  ", " ") if setting else ""
-        rows.append(f"| {_cell(way.source)} | {_cell(way.target)} | {way.ports} |{only_with} |")
+        only_with = re.sub(r"[a-z]+\.[a-z_.<>]+", r"`\g<0>`", way.only_with)
+        rows.append(f"| {_cell(way.source)} | {_cell(way.target)} | {way.ports} | {only_with} |".replace("  ", " "))
     return "\n".join(rows)
 
 

@@ -81,21 +81,25 @@ def test_every_pod_of_ours_is_in_the_table(made: dict[str, list[Made]], environm
     assert not strangers, "\n".join(sorted(strangers))
 
 
-def test_every_way_of_the_table_is_open_and_no_other(everything: Network, ends: dict[str, list[End]]) -> None:
+def test_every_way_of_the_table_is_open_and_no_other(
+    everything: Network, ends: dict[str, list[End]], larger: Project
+) -> None:
     for name, here in ends.items():
         found = {pair: set(ports.split(", ")) for pair, ports in matrix(everything, here).items()}
-        wanted = expected(everything=True, among=here)
+        is_observed = name == larger.infra.telemetry.environment
+        wanted = expected(everything=True, is_observed=is_observed, among=here)
         assert found == wanted, f"{name}: {difference(found, wanted)}"
 
 
 def test_with_the_shipped_files_what_needs_a_setting_is_closed(
-    shipped: Network, environment_stacks: dict[str, Stack]
+    shipped: Network, project: Project, environment_stacks: dict[str, Stack]
 ) -> None:
     for name in environment_stacks:
         # There is no namespace of a pipeline.
         here = [end for end in ends_of(name, shipped) if not end.namespace.endswith("-production")]
         found = {pair: set(ports.split(", ")) for pair, ports in matrix(shipped, here).items()}
-        wanted = expected(everything=False, among=here)
+        is_observed = name == project.infra.telemetry.environment
+        wanted = expected(everything=False, is_observed=is_observed, among=here)
         assert found == wanted, f"{name}: {difference(found, wanted)}"
 
 

@@ -208,9 +208,8 @@ class ClickHouse(Construct):
         """Return the configuration file of the bucket: an empty one while there is none."""
         content = TerraformLocal(self, "bucket", resolve(bucket(address_of(folder, backups), backups.region)))
         reference = Reference(f"local.{content.friendly_unique_id}")
-        file = expression("{} ? yamlencode({}) : yamlencode({{}})", backups.has_bucket(), reference)
-        # As a local of its own, since cdktf would quote the template within another function.
-        return TerraformLocal(self, "bucket-file", str(file)).as_string
+        chosen = expression("{} ? yamlencode({}) : yamlencode({{}})", backups.has_bucket(), reference)
+        return TerraformLocal(self, "bucket-file", str(chosen)).as_string
 
 
 def _variables(

@@ -42,6 +42,9 @@ signoz = {
     cpu    = "300m"
     memory = "896Mi"
   }
+  alerts = {
+    channel = "webhook"
+  }
   clickhouse = {
     cpu     = "1"
     memory  = "6Gi"
