@@ -1,7 +1,11 @@
 """Redis: what its chart makes of the settings, and the steps of its way back."""
 
 import json
+import os
+import subprocess
+import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -163,6 +167,36 @@ def test_the_handover_may_execute_in_the_servers_alone(three: Objects) -> None:
         assert rule["resourceNames"] == ["redis-0", "redis-1", "redis-2"]
 
 
+def test_what_replicas_held_is_kept_when_they_start(alone: Objects, three: Objects, tmp_path: Path) -> None:
+    def started(objects: Objects) -> Mapping[str, Any]:
+        containers = objects["StatefulSet/redis"]["spec"]["template"]["spec"]["containers"]
+        (server,) = [item for item in containers if item["name"] == "redis"]
+        lifecycle: Mapping[str, Any] = server.get("lifecycle", {})
+        return lifecycle
+
+    def start() -> None:
+        shell, option, script = started(three)["postStart"]["exec"]["command"]
+        subprocess.run([shell, option, script.replace("/data", str(tmp_path))], check=True)  # noqa: S603
+
+    assert "postStart" not in started(alone)
+    assert "preStop" in started(three)
+    start()
+    assert not list(tmp_path.iterdir()), "a server that is new"
+    folder = tmp_path / "appendonlydir"
+    folder.mkdir()
+    for content in ("of days ago", "of a day"):
+        (folder / "file").write_text(content, encoding="utf-8")
+        start()
+        # The master's files take the place of its own, and it is started again and again.
+        (folder / "file").unlink()
+        (folder / "file").write_text("the master's", encoding="utf-8")
+        start()
+        (kept,) = tmp_path.glob("appendonlydir.at-start-*")
+        assert (kept / "file").read_text(encoding="utf-8") == content
+        (folder / "file").unlink()
+        os.utime(kept, (time.time() - 2 * 86400,) * 2)
+
+
 # The way back.
 
 
@@ -179,6 +213,7 @@ class Cluster:
         }
         self.replicas = replicas
         self.done: list[str] = []
+        self.is_silent = False
 
     def kubectl(self, *arguments: str) -> str:
         verb, kind, *rest = arguments
@@ -187,6 +222,9 @@ class Cluster:
             self.done.append(f"scaled to {self.replicas}")
             return ""
         if verb == "logs":
+            if self.is_silent:
+                message = "no preferred addresses found"
+                raise ClusterError(message)
             return "restored redis-20261123T020000Z.rdb\n"
         if kind == "statefulset":
             return json.dumps(self.template) if "--output=json" in rest else str(self.replicas)
@@ -237,6 +275,12 @@ def test_a_restore_that_was_broken_off_while_redis_was_stopped_is_done_again(
     cluster: Cluster, project: Project
 ) -> None:
     replicas, cluster.replicas = cluster.replicas, 0
+    restore(project)
+    assert cluster.done[-1] == f"scaled to {replicas}"
+
+
+def test_redis_is_started_though_nobody_hears_the_job(cluster: Cluster, project: Project) -> None:
+    replicas, cluster.is_silent = cluster.replicas, True
     restore(project)
     assert cluster.done[-1] == f"scaled to {replicas}"
 
