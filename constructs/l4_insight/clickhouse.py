@@ -208,7 +208,8 @@ class ClickHouse(Construct):
         """Return the configuration file of the bucket: an empty one while there is none."""
         content = TerraformLocal(self, "bucket", resolve(bucket(address_of(folder, backups), backups.region)))
         reference = Reference(f"local.{content.friendly_unique_id}")
-        return str(expression("{} ? yamlencode({}) : yamlencode({{}})", backups.has_bucket(), reference))
+        chosen = expression("{} ? yamlencode({}) : yamlencode({{}})", backups.has_bucket(), reference)
+        return TerraformLocal(self, "bucket-file", str(chosen)).as_string
 
 
 def _variables(

@@ -5,7 +5,9 @@ env_prefix  = "x-staging"
 base_domain = "example.com"
 components  = ["postgres", "redis", "signoz"]
 
-backups = { bucket = "strata-backups" }
+backups = {
+  bucket = "saved"
+}
 
 postgres = {
   instances   = 3
@@ -39,6 +41,9 @@ signoz = {
   collector = {
     cpu    = "300m"
     memory = "896Mi"
+  }
+  alerts = {
+    channel = "webhook"
   }
   clickhouse = {
     cpu     = "1"
