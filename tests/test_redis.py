@@ -167,6 +167,78 @@ def test_the_handover_may_execute_in_the_servers_alone(three: Objects) -> None:
         assert rule["resourceNames"] == ["redis-0", "redis-1", "redis-2"]
 
 
+# kubectl, in a cluster that is a folder: of each pod its containers, what it says and what it is told.
+KUBECTL = """#!/bin/sh
+for word; do case $word in redis-[0-2]) pod=$word ;; --container=*) container=${word#*=} ;; esac; done
+[ "$1" = exec ] || { cat "$pod.containers" 2> /dev/null; exit 0; }
+case $* in *--stdin*) tee -a "$pod.$container" | grep -q FAILOVER && echo role:master > redis-0.says; exit 0 ;; esac
+cat "$pod.says"
+"""
+
+
+@pytest.fixture
+def handover(three: Objects, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The Job's script on pods that are given by what they say of their replication; None: a pod that is not ready."""
+    (container,) = three["Job/redis-handover"]["spec"]["template"]["spec"]["containers"]
+    for name, text in (("kubectl", KUBECTL), ("sleep", "#!/bin/sh\n")):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        (tmp_path / name).chmod(0o755)
+
+    def run(replicas: int, **says: str | None) -> subprocess.CompletedProcess[str]:
+        for name, words in says.items():
+            pod = name.replace("_", "-")
+            containers = f"{'False' if words is None else 'True'} redis sentinel metrics "
+            (tmp_path / f"{pod}.containers").write_text(containers, encoding="utf-8")
+            (tmp_path / f"{pod}.says").write_text(words or "", encoding="utf-8")
+        path = f"{tmp_path}:{os.environ['PATH']}"
+        environment = {"PATH": path, "PASSWORD": "drawn", "REPLICAS": str(replicas)}
+        command = [*container["command"], container["args"][0]]
+        return subprocess.run(  # noqa: S603
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+
+    return run
+
+
+MASTER, IN_SYNC, BEHIND = "role:master", "role:slave\nmaster_link_status:up", "role:slave\nmaster_link_status:down"
+Handover = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_where_nothing_runs_nobody_is_told_anything(handover: Handover, tmp_path: Path) -> None:
+    done = handover(1)
+    assert (done.returncode, done.stdout) == (0, "the password is known to: nobody, no server runs\n")
+    assert not list(tmp_path.glob("redis-*"))
+
+
+def test_every_server_and_sentinel_that_runs_learns_the_password(handover: Handover, tmp_path: Path) -> None:
+    assert handover(3, redis_0=IN_SYNC, redis_1=MASTER, redis_2=None).returncode == 0
+    for pod in ("redis-0", "redis-1"):
+        told = (tmp_path / f"{pod}.redis").read_text(encoding="utf-8").splitlines()
+        assert told == ["ACL SETUSER default >drawn", "CONFIG SET masterauth drawn"]
+        assert (tmp_path / f"{pod}.sentinel").read_text(encoding="utf-8").count("drawn") == 3
+    assert not (tmp_path / "redis-2.redis").exists()
+
+
+def test_the_one_that_stays_becomes_the_master_while_writes_wait(handover: Handover, tmp_path: Path) -> None:
+    done = handover(1, redis_0=IN_SYNC, redis_1=MASTER, redis_2=IN_SYNC)
+    assert done.returncode == 0, done.stderr
+    assert "SENTINEL FAILOVER mymaster" in (tmp_path / "redis-0.sentinel").read_text(encoding="utf-8")
+    told = (tmp_path / "redis-1.redis").read_text(encoding="utf-8").splitlines()[2:]
+    priorities = ["CONFIG SET replica-priority 0", "CONFIG SET replica-priority 100"]
+    assert told == [priorities[0], "CLIENT PAUSE 20000 WRITE", priorities[1]]
+    assert (tmp_path / "redis-2.redis").read_text(encoding="utf-8").splitlines()[2:] == priorities
+
+
+@pytest.mark.parametrize("first", [None, BEHIND])
+def test_three_do_not_become_one_that_lacks_what_the_others_have(
+    first: str | None, handover: Handover, tmp_path: Path
+) -> None:
+    refused = handover(1, redis_0=first, redis_1=MASTER, redis_2=IN_SYNC)
+    assert refused.returncode == 1
+    assert "redis-0 is the one that stays, and it is not" in refused.stderr
+    assert "priority" not in (tmp_path / "redis-1.redis").read_text(encoding="utf-8")
+
+
 def test_what_replicas_held_is_kept_when_they_start(alone: Objects, three: Objects, tmp_path: Path) -> None:
     def started(objects: Objects) -> Mapping[str, Any]:
         containers = objects["StatefulSet/redis"]["spec"]["template"]["spec"]["containers"]
