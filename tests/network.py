@@ -30,6 +30,10 @@ PODS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
             "app.kubernetes.io/name": "clickhouse",
             "app.kubernetes.io/instance": "signoz-clickhouse",
         },
+        **{
+            name: {"app.kubernetes.io/name": name}
+            for name in ("signoz-clickhouse-backups", "signoz-preferences", "signoz-snapshots")
+        },
         **_ENVIRONMENT,
     },
     "iac": {
@@ -99,6 +103,14 @@ TABLE: Sequence[Way] = (
     Way(_at(MONITORING, "signoz-otel-collector"), _at(MONITORING, "signoz"), "4320"),
     Way(_at(MONITORING, "signoz-otel-collector"), _at(MONITORING, "signoz-clickhouse"), "8123, 9000"),
     Way(_at(MONITORING, "signoz-telemetrystore-migrator"), _at(MONITORING, "signoz-clickhouse"), "8123, 9000"),
+    Way(_at(MONITORING, "signoz"), ANY_ADDRESS.name, "8443", "signoz.alerts"),
+    Way(_at(MONITORING, "signoz-preferences"), _at(MONITORING, "signoz"), "8080"),
+    Way(_at(MONITORING, "signoz-clickhouse-backups"), _at(MONITORING, "signoz-clickhouse"), "9000"),
+    Way(_at(MONITORING, "signoz-clickhouse-backups"), ANY_ADDRESS.name, "443", _BUCKET),
+    Way(_at(MONITORING, "signoz-clickhouse-backups"), ANY_ADDRESS.name, "6443", _NO_BUCKET),
+    Way(_at(MONITORING, "signoz-clickhouse"), ANY_ADDRESS.name, "443", _BUCKET),
+    Way(_at(MONITORING, "signoz-snapshots"), ANY_ADDRESS.name, "443", _BUCKET),
+    Way(_at(MONITORING, "signoz-snapshots"), ANY_ADDRESS.name, "6443", _NO_BUCKET),
     Way(_at(MONITORING, CLIENT), _at("iac", "vault"), "8200"),
     Way(_at("iac", "cloudnative-pg"), _at(DATA, "postgres"), "5432, 8000"),
     Way(_at("kube-system", "traefik"), _at(MONITORING, "signoz"), "8080"),

@@ -36,6 +36,7 @@ signoz = {
   memory  = "768Mi"
   storage = "2Gi"
   clients = ["shop-staging"]
+  alerts  = { channel = "webhook", port = 8443 }
   collector = {
     cpu    = "300m"
     memory = "896Mi"
@@ -45,8 +46,4 @@ signoz = {
     memory  = "6Gi"
     storage = "60Gi"
   }
-}
-
-backups = {
-  bucket = "backups"
 }
