@@ -2,19 +2,22 @@
 
 from typing import Literal
 
+from pydantic import ValidationInfo, field_validator
+
 from constructs import Construct
 from constructs.deletion_lock import DeletionLock
 from constructs.environment import Environment
 from constructs.l3_data.postgres import (
+    NO_BUCKET,
     Postgres,
     PostgresRecovery,
     PostgresRecoverySettings,
     PostgresSettings,
-    recovery_rules,
 )
 from constructs.l3_data.redis import Redis, RedisSettings
 from constructs.l4_insight.signoz import SigNoz, SigNozSettings
 from constructs.metrics import ScrapeTarget
+from constructs.variable import Rule
 from stacks.backend import Backend
 from stacks.stack import Stack, StackSettings
 
@@ -33,6 +36,16 @@ class EnvironmentSettings(StackSettings):
     signoz: SigNozSettings = SigNozSettings()
     """SigNoz (L4)."""
 
+    @field_validator("postgres_recovery")
+    @classmethod
+    def _has_a_bucket_to_restore_from(
+        cls, recovery: PostgresRecoverySettings, info: ValidationInfo
+    ) -> PostgresRecoverySettings:
+        backups = info.data.get("backups")
+        if recovery.source > 0 and backups is not None and not backups.bucket:
+            raise ValueError(NO_BUCKET)
+        return recovery
+
 
 class EnvironmentStack(Stack[EnvironmentSettings]):
     """One environment's data and insight."""
@@ -45,7 +58,9 @@ class EnvironmentStack(Stack[EnvironmentSettings]):
             is_infra=False,
             namespace=environment.data_namespace,
             backend=backend,
-            pins=[*recovery_rules()],
+            pins=[
+                Rule("postgres_recovery", 'var.postgres_recovery.source == 0 || var.backups.bucket != ""', NO_BUCKET)
+            ],
         )
         variables = self.variables
         targets: list[ScrapeTarget] = []

@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from constructs.l2_platform.kubero import refused_pipelines
 from constructs.l2_platform.telemetry import Observers
-from constructs.l3_data.postgres import refused_recovery
 from stacks import tfvars
 from stacks.backend import Backend
 from stacks.environment import EnvironmentSettings
@@ -169,9 +168,6 @@ def _contradictions(project: Project) -> Iterator[str]:
     prefixes = sorted(settings.env_prefix for settings in environments.values() if settings.env_prefix)
     for key, remedy in refused_pipelines(project.infra.kubero.namespaces, project.infra.base_domain, prefixes):
         yield f"envs/{INFRA}.tfvars: {key}: {remedy}"
-    for name, settings in environments.items():
-        for key, remedy in refused_recovery(settings.postgres_recovery, settings.backups):
-            yield f"envs/{name}.tfvars: {key}: {remedy}"
     refused = observers(environments).refused(
         project.infra.telemetry, is_component="telemetry" in project.infra.components
     )

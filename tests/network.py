@@ -3,10 +3,11 @@
 An allowed way that is not in the table fails a test, and so does one of the table that is closed.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from tests.flows import ANY_ADDRESS, End
+from tests.flows import ANY_ADDRESS, End, Network
 
 OTHER, SOLVER, CLIENT, APPLICATION = "any other pod", "ACME challenge", "client of Vault", "any pod"
 _EVERYWHERE = {OTHER: {}, SOLVER: {"acme.cert-manager.io/http01-solver": "true"}}
@@ -14,11 +15,21 @@ _ENVIRONMENT = {**_EVERYWHERE, CLIENT: {"strata/vault": "client"}}
 _SIGNOZ = {"signoz": "signoz", "signoz-otel-collector": "otel-collector"}
 _SIGNOZ |= {"signoz-telemetrystore-migrator": "signoz-telemetrystore-migrator"}
 
-# The pods of each namespace, by the name of the object that makes them, with the labels that policies know them by.
+# The value of a label that differs from one setting to the next: a Postgres cluster's own name.
+ANY_VALUE = "<name>"
+
+# The pods of each namespace, mostly by the name of the object that makes them, with the labels that tell them apart.
 PODS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
     "data-<environment>": {
-        "postgres": {"cnpg.io/cluster": "postgres", "cnpg.io/podRole": "instance"},
-        "redis": {"app.kubernetes.io/name": "redis", "app.kubernetes.io/instance": "redis"},
+        "postgres": {"cnpg.io/cluster": ANY_VALUE, "cnpg.io/podRole": "instance"},
+        "postgres-pooler": {"cnpg.io/cluster": ANY_VALUE, "cnpg.io/podRole": "pooler"},
+        "redis": {"app.kubernetes.io/name": "redis", "strata/redis": "server"},
+        "redis-handover": {"app.kubernetes.io/name": "redis-handover"},
+        "redis-master-discovery": {
+            "app.kubernetes.io/name": "redis",
+            "app.kubernetes.io/component": "master-discovery",
+        },
+        "redis-snapshots": {"app.kubernetes.io/name": "redis-snapshots"},
         **_ENVIRONMENT,
     },
     "monitoring-<environment>": {
@@ -62,6 +73,14 @@ PODS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
     "kube-system": {
         "coredns": {"k8s-app": "kube-dns"},
         "traefik": {"app.kubernetes.io/name": "traefik"},
+        "cert-manager": {"app.kubernetes.io/name": "cert-manager", "app.kubernetes.io/component": "controller"},
+        **{
+            f"k8s-infra-{component}": {
+                "app.kubernetes.io/name": "k8s-infra",
+                "app.kubernetes.io/component": component,
+            }
+            for component in ("otel-agent", "otel-deployment")
+        },
         OTHER: {},
     },
 }
@@ -70,6 +89,9 @@ OPEN = ("kube-system", "shop-<environment>", "strange")
 
 DATA, MONITORING, SHOP = "data-<environment>", "monitoring-<environment>", "shop-<environment>"
 EVERY_NAMESPACE = "every namespace of Strata's"
+_AGENT, _SCRAPER = "k8s-infra-otel-agent", "k8s-infra-otel-deployment"
+# Infra's, which names one environment.
+OBSERVED = "telemetry.environment"
 _BUCKET, _NO_BUCKET = "backups.bucket", "no backups.bucket"
 INTERNET = "22, 443, 465, 587, 4317, 4318, 5432, 6379, 8200, 26379"
 
@@ -83,8 +105,13 @@ class Way:
     ports: str
     only_with: str = ""
 
-    def is_open(self, *, everything: bool) -> bool:
-        """Tell whether it is there with every setting given, or with none."""
+    def is_open(self, *, everything: bool, is_observed: bool) -> bool:
+        """Tell whether it is there with every setting given, or with none; infra observes one environment in any case.
+
+        `is_observed` says whether that is this one.
+        """
+        if self.only_with == OBSERVED:
+            return is_observed
         return not self.only_with or everything != self.only_with.startswith("no ")
 
 
@@ -98,10 +125,33 @@ TABLE: Sequence[Way] = (
     # Environments
     Way(_at(DATA, "postgres"), _at(DATA, "postgres"), "5432, 8000"),
     Way(_at(DATA, "postgres"), ANY_ADDRESS.name, "6443"),
+    Way(_at(DATA, "postgres"), ANY_ADDRESS.name, "443", _BUCKET),
+    # What selects a cluster's instances selects its poolers.
+    Way(_at(DATA, "postgres"), _at(DATA, "postgres-pooler"), "5432, 8000"),
+    Way(_at(DATA, "postgres-pooler"), _at(DATA, "postgres"), "5432, 8000"),
+    Way(_at(DATA, "postgres-pooler"), _at(DATA, "postgres-pooler"), "5432, 8000"),
+    Way(_at(DATA, "postgres-pooler"), ANY_ADDRESS.name, "6443"),
+    Way(_at(DATA, "postgres-pooler"), ANY_ADDRESS.name, "443", _BUCKET),
+    Way(_at(DATA, "redis"), _at(DATA, "redis"), "6379, 26379"),
+    Way(_at(DATA, "redis-handover"), ANY_ADDRESS.name, "6443"),
+    Way(_at(DATA, "redis-master-discovery"), ANY_ADDRESS.name, "6443"),
+    Way(_at(DATA, "redis-snapshots"), _at(DATA, "redis"), "6379"),
+    Way(_at(DATA, "redis-snapshots"), ANY_ADDRESS.name, "443", _BUCKET),
+    Way(_at(DATA, "redis-snapshots"), ANY_ADDRESS.name, "6443", _NO_BUCKET),
     Way(_at(DATA, CLIENT), _at("iac", "vault"), "8200"),
     Way(_at(MONITORING, "signoz"), _at(MONITORING, "signoz-clickhouse"), "8123, 9000"),
     Way(_at(MONITORING, "signoz-otel-collector"), _at(MONITORING, "signoz"), "4320"),
     Way(_at(MONITORING, "signoz-otel-collector"), _at(MONITORING, "signoz-clickhouse"), "8123, 9000"),
+    Way(_at(MONITORING, "signoz-otel-collector"), _at(DATA, "postgres"), "9187"),
+    Way(_at(MONITORING, "signoz-otel-collector"), _at(DATA, "redis"), "9121"),
+    Way(_at(MONITORING, "signoz"), ANY_ADDRESS.name, "443", "signoz.alerts.channel"),
+    Way(_at(MONITORING, "signoz-clickhouse"), ANY_ADDRESS.name, "443", _BUCKET),
+    Way(_at(MONITORING, "signoz-clickhouse-backups"), _at(MONITORING, "signoz-clickhouse"), "9000"),
+    Way(_at(MONITORING, "signoz-clickhouse-backups"), ANY_ADDRESS.name, "443", _BUCKET),
+    Way(_at(MONITORING, "signoz-clickhouse-backups"), ANY_ADDRESS.name, "6443", _NO_BUCKET),
+    Way(_at(MONITORING, "signoz-preferences"), _at(MONITORING, "signoz"), "8080"),
+    Way(_at(MONITORING, "signoz-snapshots"), ANY_ADDRESS.name, "443", _BUCKET),
+    Way(_at(MONITORING, "signoz-snapshots"), ANY_ADDRESS.name, "6443", _NO_BUCKET),
     Way(_at(MONITORING, "signoz-telemetrystore-migrator"), _at(MONITORING, "signoz-clickhouse"), "8123, 9000"),
     Way(_at(MONITORING, "signoz"), ANY_ADDRESS.name, "8443", "signoz.alerts"),
     Way(_at(MONITORING, "signoz-preferences"), _at(MONITORING, "signoz"), "8080"),
@@ -114,9 +164,13 @@ TABLE: Sequence[Way] = (
     Way(_at(MONITORING, CLIENT), _at("iac", "vault"), "8200"),
     Way(_at("iac", "cloudnative-pg"), _at(DATA, "postgres"), "5432, 8000"),
     Way(_at("kube-system", "traefik"), _at(MONITORING, "signoz"), "8080"),
+    Way(_at("kube-system", _AGENT), _at(MONITORING, "signoz-otel-collector"), "4317", OBSERVED),
+    Way(_at("kube-system", _SCRAPER), _at(MONITORING, "signoz-otel-collector"), "4317", OBSERVED),
     # Namespaces of yours
     Way(_at(SHOP, APPLICATION), _at(DATA, "postgres"), "5432", "postgres.clients"),
+    Way(_at(SHOP, APPLICATION), _at(DATA, "postgres-pooler"), "5432", "postgres.clients"),
     Way(_at(SHOP, APPLICATION), _at(DATA, "redis"), "6379", "redis.clients"),
+    Way(_at(SHOP, APPLICATION), _at(DATA, "redis"), "26379", "redis.clients, redis.replicas"),
     Way(_at(SHOP, APPLICATION), _at(MONITORING, "signoz-otel-collector"), "4317, 4318", "signoz.clients"),
     Way(_at(SHOP, APPLICATION), _at("iac", "vault"), "8200", "tenants.<environment>.applications"),
     Way(_at(SHOP, APPLICATION), _at("iac", "database"), "5432", "database.databases.<name>.clients"),
@@ -149,6 +203,27 @@ TABLE: Sequence[Way] = (
     Way(_at("kube-system", "traefik"), _at("kubero", "kubero"), "2000"),
     Way(_at("kubero", "kubero"), ANY_ADDRESS.name, "443, 6443"),
     Way(_at("kubero", "kubero-operator"), ANY_ADDRESS.name, "6443"),
+    # The platform's own telemetry
+    *(
+        Way(_at("kube-system", _AGENT), target, ports)
+        for target, ports in (
+            (_at("kube-system", "coredns"), "53, 53 UDP"),
+            (ANY_ADDRESS.name, "6443, 10250"),
+        )
+    ),
+    *(
+        Way(_at("kube-system", _SCRAPER), target, ports)
+        for target, ports in (
+            (_at("kube-system", "coredns"), "53, 53 UDP"),
+            (ANY_ADDRESS.name, "6443"),
+            (_at("kube-system", "cert-manager"), "9402"),
+            (_at("kube-system", "traefik"), "9100"),
+            (_at("iac", "atlantis"), "4141"),
+            (_at("iac", "cloudnative-pg"), "8080"),
+            (_at("iac", "database"), "9187"),
+            (_at("iac", "vault"), "8202"),
+        )
+    ),
     # Kubero's pipelines, each within itself
     *(
         Way(source, target, ports, "kubero.namespaces")
@@ -162,16 +237,25 @@ TABLE: Sequence[Way] = (
 )
 
 
-def ends_of(environment: str) -> list[End]:
+def ends_of(environment: str, network: Network) -> list[End]:
     """Return every pod of one environment and of the shared namespaces, and whoever is no pod."""
-    return [
-        ANY_ADDRESS,
-        *(
-            End(_at(namespace, name), namespace.replace("<environment>", environment), labels)
-            for namespace, pods in PODS.items()
-            for name, labels in pods.items()
-        ),
-    ]
+    found = [ANY_ADDRESS]
+    for namespace, pods in PODS.items():
+        place = namespace.replace("<environment>", environment)
+        for name, labels in pods.items():
+            found += [End(_at(namespace, name), place, each) for each in _with_values(labels, place, network)]
+    return found
+
+
+def _with_values(labels: Mapping[str, str], namespace: str, network: Network) -> Iterator[Mapping[str, str]]:
+    """Yield labels with each value that the namespace's policies know where they may have any."""
+    for key in (key for key, value in labels.items() if value == ANY_VALUE):
+        for policy in network.policies:
+            selected = policy["spec"].get("podSelector", {}).get("matchLabels") or {}
+            if policy["metadata"]["namespace"] == namespace and key in selected:
+                yield {**labels, key: selected[key]}
+        return
+    yield labels
 
 
 def name_of(namespace: str, labels: Mapping[str, str], environment: str) -> str | None:
@@ -179,16 +263,20 @@ def name_of(namespace: str, labels: Mapping[str, str], environment: str) -> str 
     place = next((own for own in PODS if own.replace("<environment>", environment) == namespace), None)
     if place is None:
         return None
-    fitting = [name for name, wanted in PODS[place].items() if wanted.items() <= labels.items()]
+    fitting = [
+        name
+        for name, wanted in PODS[place].items()
+        if all(key in labels and value in (labels[key], ANY_VALUE) for key, value in wanted.items())
+    ]
     return _at(place, max(fitting, key=lambda name: len(PODS[place][name])))
 
 
-def expected(*, everything: bool, among: Iterable[End]) -> dict[tuple[str, str], set[str]]:
+def expected(*, everything: bool, is_observed: bool, among: Iterable[End]) -> dict[tuple[str, str], set[str]]:
     """Return the table's ways between the pods `among`: with every setting, or with those that need none."""
     present = {end.name for end in among}
     ways: dict[tuple[str, str], set[str]] = {}
     for way in TABLE:
-        if way.is_open(everything=everything):
+        if way.is_open(everything=everything, is_observed=is_observed):
             for source in _expanded(way.source):
                 for target in _expanded(way.target):
                     if {source, target} <= present:
@@ -223,9 +311,8 @@ def markdown() -> str:
     """Return the table as docs/security.md has it."""
     rows = ["| from | to | ports | only with |", "|---|---|---|---|"]
     for way in TABLE:
-        word, _, setting = way.only_with.rpartition(" ")
-        only_with = f" {word} `{setting}`".replace("  ", " ") if setting else ""
-        rows.append(f"| {_cell(way.source)} | {_cell(way.target)} | {way.ports} |{only_with} |")
+        only_with = re.sub(r"[a-z]+\.[a-z_.<>]+", r"`\g<0>`", way.only_with)
+        rows.append(f"| {_cell(way.source)} | {_cell(way.target)} | {way.ports} | {only_with} |".replace("  ", " "))
     return "\n".join(rows)
 
 

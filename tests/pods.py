@@ -170,7 +170,7 @@ def _operated(item: Values, beside: Iterable[Values]) -> tuple[dict[str, str], V
         inner = spec.get("template", {}).get("spec", {})
         containers = inner.get("containers") or [{"name": "pgbouncer"}]
         bootstrap = {"name": "bootstrap-controller", "resources": containers[0].get("resources", {})}
-        labels = {**spec.get("template", {}).get("metadata", {}).get("labels", {}), "cnpg.io/poolerName": name}
+        labels = {"cnpg.io/cluster": spec["cluster"]["name"], "cnpg.io/podRole": "pooler", "cnpg.io/poolerName": name}
         return labels, {**inner, "containers": containers, "initContainers": [bootstrap]}
     resources = spec.get("resources", {})
     initial = [{"name": "bootstrap-controller", "resources": resources}]

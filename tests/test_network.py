@@ -5,15 +5,15 @@ where their templates are at hand. The table is in tests/network.py.
 """
 
 import itertools
+from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import replace
 
 import pytest
 
 from stacks.project import Project
 from tests.flows import ANY_ADDRESS, EVERY_PORT, End, Network, matches, matrix, words
-from tests.network import OTHER, PODS, difference, ends_of, expected, markdown
-from tests.pods import Made, made_by, resources_of
+from tests.network import OTHER, PODS, difference, ends_of, expected, markdown, name_of
+from tests.pods import Made, Pods, made_by, resources_of
 from tests.support import ROOT, Evaluate, Render, Stack, tfvars_of
 
 
@@ -51,53 +51,56 @@ def shipped(project: Project, stacks: dict[str, Stack], evaluate: Evaluate) -> N
 
 
 @pytest.fixture(scope="module")
-def ends(made: dict[str, list[Made]], environment_stacks: dict[str, Stack]) -> dict[str, list[End]]:
+def ends(
+    made: dict[str, list[Made]], everything: Network, environment_stacks: dict[str, Stack]
+) -> dict[str, list[End]]:
     """By environment, its pods and the shared ones, with the labels that their charts give them."""
-    rendered = {
-        (pods.namespace, pods.name): pods.labels for found in made.values() for source in found for pods in source.pods
-    }
-    return {
-        name: [
-            replace(end, labels=rendered.get((end.namespace, end.name.partition(": ")[2]), end.labels))
-            for end in ends_of(name)
-        ]
+    found = {}
+    for name in environment_stacks:
+        rendered: dict[str | None, list[End]] = defaultdict(list)
+        for pods in every_pod(made):
+            called = name_of(pods.namespace, pods.labels, name)
+            rendered[called].append(End(str(called), pods.namespace, pods.labels))
+        found[name] = [each for end in ends_of(name, everything) for each in rendered.get(end.name, [end])]
+    return found
+
+
+def every_pod(made: dict[str, list[Made]]) -> list[Pods]:
+    return [pods for found in made.values() for source in found for pods in source.pods]
+
+
+def test_every_pod_of_ours_is_in_the_table(made: dict[str, list[Made]], environment_stacks: dict[str, Stack]) -> None:
+    strangers = {
+        f"{pods.namespace}, {pods.name}: {pods.labels}"
+        for pods in every_pod(made)
         for name in environment_stacks
-    }
-
-
-def test_the_table_has_every_pod_with_the_labels_that_its_chart_gives_it(made: dict[str, list[Made]]) -> None:
-    known = {
-        (end.namespace, end.name.partition(": ")[2]): end.labels
-        for name in made
-        if name != "infra"
-        for end in ends_of(name)
-    }
-    wrong = []
-    for pods in (item for found in made.values() for source in found for item in source.pods):
+        if (name_of(pods.namespace, pods.labels, name) or "").endswith(f": {OTHER}")
         # What lies open is one pod to the table.
-        labels = known.get((pods.namespace, pods.name), {} if pods.namespace == "kube-system" else None)
-        if labels is None or not labels.items() <= pods.labels.items():
-            wrong.append(f"{pods.namespace}, {pods.name}: has {pods.labels}, the table {labels}")
-    assert not wrong, "\n".join(wrong)
+        and pods.namespace != "kube-system"
+    }
+    assert not strangers, "\n".join(sorted(strangers))
 
 
-def test_every_way_of_the_table_is_open_and_no_other(everything: Network, ends: dict[str, list[End]]) -> None:
+def test_every_way_of_the_table_is_open_and_no_other(
+    everything: Network, ends: dict[str, list[End]], larger: Project
+) -> None:
     for name, here in ends.items():
         found = {pair: set(ports.split(", ")) for pair, ports in matrix(everything, here).items()}
-        wanted = expected(everything=True, among=here)
+        is_observed = name == larger.infra.telemetry.environment
+        wanted = expected(everything=True, is_observed=is_observed, among=here)
         assert found == wanted, f"{name}: {difference(found, wanted)}"
 
 
-def test_with_the_shipped_files_what_needs_a_setting_is_closed(shipped: Network, ends: dict[str, list[End]]) -> None:
-    for name, here in ends.items():
-        found = {pair: set(ports.split(", ")) for pair, ports in matrix(shipped, closed(here)).items()}
-        wanted = expected(everything=False, among=closed(here))
+def test_with_the_shipped_files_what_needs_a_setting_is_closed(
+    shipped: Network, project: Project, environment_stacks: dict[str, Stack]
+) -> None:
+    for name in environment_stacks:
+        # There is no namespace of a pipeline.
+        here = [end for end in ends_of(name, shipped) if not end.namespace.endswith("-production")]
+        found = {pair: set(ports.split(", ")) for pair, ports in matrix(shipped, here).items()}
+        is_observed = name == project.infra.telemetry.environment
+        wanted = expected(everything=False, is_observed=is_observed, among=here)
         assert found == wanted, f"{name}: {difference(found, wanted)}"
-
-
-def closed(here: list[End]) -> list[End]:
-    """Leave out pipelines: there is no namespace of one in the shipped files."""
-    return [end for end in here if not end.namespace.endswith("-production")]
 
 
 def test_no_environment_reaches_another_nor_do_its_clients(everything: Network, ends: dict[str, list[End]]) -> None:

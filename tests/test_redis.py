@@ -73,7 +73,7 @@ def test_three_servers_are_on_three_nodes_and_have_time_to_hand_over(three: Obje
     labels = three["StatefulSet/redis"]["spec"]["template"]["metadata"]["labels"]
     assert spread["labelSelector"]["matchLabels"].items() <= labels.items()
     assert spread["topologyKey"] == "kubernetes.io/hostname"
-    assert spread["whenUnsatisfiable"] == "DoNotSchedule"
+    assert (spread["whenUnsatisfiable"], spread["maxSkew"], spread["minDomains"]) == ("DoNotSchedule", 1, 3)
     assert spec["terminationGracePeriodSeconds"] == 60
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
+from constructs.l2_platform.kubero import refused_pipelines
 from constructs.l2_platform.telemetry import LogSettings, Observers, TelemetrySettings
 from constructs.settings import (
     AtLeast,
@@ -116,6 +117,9 @@ class Subject:
             model = type(self.file).model_validate(values)
         except (tfvars.TfvarsError, ValidationError):
             return None
+        # What the project refuses of files that are right by themselves.
+        if isinstance(model, InfraSettings) and any(refused_pipelines(model.kubero.namespaces, model.base_domain, ())):
+            return None
         named = {name for key in ("quotas", "tenants") for name in getattr(model, key, {})}
         is_this_stack = (
             model.environment == self.file.environment
@@ -184,7 +188,9 @@ def _of_type(annotation: Any, metadata: tuple[Any, ...], names: tuple[str, ...])
     annotation, inner = unwrap(annotation)
     constraints = (*inner, *metadata)
     if is_settings(annotation):
-        return _objects(annotation, names, {})
+        objects = _objects(annotation, names, {})
+        together: TypeAdapter[Any] = TypeAdapter(Annotated[(annotation, *constraints)] if constraints else annotation)
+        return objects.filter(lambda values: _is_valid(together, values)) if constraints else objects
     if typing.get_origin(annotation) is Literal:
         return st.sampled_from(typing.get_args(annotation))
     if is_tuple_of(annotation):

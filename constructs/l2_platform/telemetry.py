@@ -40,6 +40,7 @@ _CONTAINER_SECURITY: dict[str, object] = {
 _TRAEFIK = PodTarget(job="traefik", port=9100, pods=TRAEFIK.pods, namespace="kube-system")
 _PROCESSORS = ["memory_limiter", "batch"]
 _SCRAPER = "prometheus/platform"
+_NODE_FILES = "filelog/nodes"
 # A file is read on only when what was read of it is in the queue.
 _RETRY = {"enabled": True, "max_elapsed_time": "0s"}
 # Helm takes out of a chart's own values what is given as null.
@@ -68,7 +69,10 @@ _CLUSTER_RULES: list[dict[str, object]] = [
     {"apiGroups": ["autoscaling"], "resources": ["horizontalpodautoscalers"], "verbs": _WATCH},
 ]
 
-LogFile = Annotated[str, Form("/var/log/[A-Za-z0-9._*-]+(/[A-Za-z0-9._*-]+)*", "a file below /var/log, or a pattern")]
+LogFile = Annotated[
+    str,
+    Form("/var/log(/[A-Za-z0-9*_-][A-Za-z0-9._*-]*)+", "a file below /var/log such as /var/log/syslog, or a pattern"),
+]
 
 
 class LogSettings(Settings):
@@ -263,10 +267,6 @@ def _presets(namespaces: Reference) -> dict[str, object]:
 
 def _agent(settings: TelemetrySettings, priority_class: str) -> dict[str, object]:
     files = settings.logs.node_files
-    # A receiver without files would not start.
-    receiver = expression(
-        "length({0}) > 0 ? {{ include = {0}, start_at = {1}, retry_on_failure = {2} }} : null", files, "end", _RETRY
-    )
     pipeline = {"receivers": [], "processors": _PROCESSORS}
     return {
         **_pods(settings.agent, priority_class),
@@ -279,23 +279,33 @@ def _agent(settings: TelemetrySettings, priority_class: str) -> dict[str, object
         "clusterRole": {"rules": _AGENT_RULES},
         "config": {
             **_config(settings.agent),
-            "receivers": {
-                "otlp": _NOTHING,
-                "filelog/nodes": receiver,
-                # The chart's preset takes false for nothing given.
-                "kubeletstats": {"insecure_skip_verify": expression("!{}", settings.verify_kubelets)},
-                "filelog/k8s": {"retry_on_failure": _RETRY},
-            },
+            "receivers": _receivers(settings.verify_kubelets, files),
             "service": {
                 "extensions": ["health_check"],
                 "pipelines": {
                     "traces": {"receivers": []},
                     "metrics": pipeline,
-                    "logs": {**pipeline, "receivers": expression("length({}) > 0 ? [{}] : []", files, "filelog/nodes")},
+                    "logs": {**pipeline, "receivers": expression("length({}) > 0 ? [{}] : []", files, _NODE_FILES)},
                 },
             },
         },
     }
+
+
+def _receivers(verify_kubelets: object, files: object) -> Reference:
+    """Return what differs from the chart's own receivers. One without files would not start, so it is left out."""
+    return expression(
+        # The chart's own setting for kubelets takes false for nothing given.
+        "merge({{ otlp = null, kubeletstats = {{ insecure_skip_verify = !{0} }},"
+        " {1} = {{ retry_on_failure = {3} }} }}, {{ for name in [{2}] :"
+        " name => {{ include = {4}, start_at = {5}, retry_on_failure = {3} }} if length({4}) > 0 }})",
+        verify_kubelets,
+        "filelog/k8s",
+        _NODE_FILES,
+        _RETRY,
+        files,
+        "end",
+    )
 
 
 def _deployment(settings: TelemetrySettings, targets: Sequence[PodTarget], priority_class: str) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """Postgres: a CloudNativePG cluster in `data-<environment>`, and every generation of it that a restore has made."""
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated
 
@@ -45,7 +45,6 @@ from constructs.postgres_cluster import (
 from constructs.reference import EACH_KEY, EACH_VALUE, Reference, expression, view
 from constructs.release import Release
 from constructs.settings import ClientNamespace, Form, NotAmong, Settings, Size, Sized, Together
-from constructs.variable import Rule
 from constructs.versions import VERSIONS
 
 NAME = "postgres"
@@ -140,18 +139,7 @@ PostgresRecovery = Annotated[
         "give each generation once: the one that serves, or in keep",
     ),
 ]
-_NO_BUCKET = "a database is restored from a bucket; give backups.bucket, or the source 0"
-
-
-def recovery_rules() -> Iterator[Rule]:
-    """Yield what the recovery must satisfy at plan beside other variables."""
-    yield Rule("postgres_recovery", 'var.postgres_recovery.source == 0 || var.backups.bucket != ""', _NO_BUCKET)
-
-
-def refused_recovery(recovery: PostgresRecoverySettings, backups: BackupSettings) -> Iterator[tuple[str, str]]:
-    """Yield, by key, what `recovery_rules` refuses."""
-    if recovery.source > 0 and not backups.bucket:
-        yield "postgres_recovery.source", f"found {recovery.source}; {_NO_BUCKET}"
+NO_BUCKET = "give backups.bucket: a database is restored from a bucket"
 
 
 def name_of(generation: int) -> str:

@@ -228,6 +228,8 @@ def _values(
         "topologySpreadConstraints": [
             {
                 "maxSkew": 1,
+                # Otherwise two nodes would do, and the loss of one could be the loss of most.
+                "minDomains": 3,
                 "topologyKey": "kubernetes.io/hostname",
                 "whenUnsatisfiable": "DoNotSchedule",
                 "labelSelector": {"matchLabels": _SERVERS},

@@ -814,6 +814,8 @@ def test_the_server_takes_no_webhook_and_no_call_that_is_not_the_git_servers(pla
         status = platform.atlantis.request(path, b"{}" if path.startswith("/api") else None)
         assert status in (400, 401, 403, 404, 503), f"{path}: {status}"
         seen(f"{path} without a password: {status}")
+    # It has no secret of a repository's, and Traefik leads nobody to it: tests/test_telemetry.py.
+    assert platform.atlantis.request("/api/metrics") == 200
     assert len(platform.atlantis.calls()) == calls
 
 

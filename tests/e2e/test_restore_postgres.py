@@ -4,16 +4,26 @@ The tests run in their order, from the first apply to the deletion of the first 
 """
 
 import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
+from constructs.l3_data.postgres import PostgresRecoverySettings
+from stacks.restore.postgres import block
 from tests.e2e.cluster import EMPTY, Workspace, kubectl, objects, unlock
+from tests.support import ROOT
 
 pytestmark = pytest.mark.e2e
 
 PLACE = "--namespace=data-staging"
-SETTINGS = """
+SETTINGS = """\
 environment = "staging"
 env_prefix  = "x-staging"
 base_domain = "example.com"
@@ -22,7 +32,7 @@ backups     = { bucket = "strata-backups", endpoint = "https://s3.example.com:90
 postgres    = { wal_storage = "2Gi", databases = { shop = {} }, pooler = { instances = 2 } }
 """
 UNTIL = "2026-11-23T04:00:00Z"
-RESTORED = f'postgres_recovery = {{ generation = 2, source = 1, until = "{UNTIL}", keep = [1] }}\n'
+RESTORED = block(PostgresRecoverySettings(generation=2, source=1, until=UNTIL, keep=(1,)))
 
 
 def write(workspace: Workspace, *lines: str) -> None:
@@ -38,6 +48,58 @@ def selector(service: str) -> dict[str, str]:
         "selector"
     ]
     return found
+
+
+def save(name: str, ended: str) -> None:
+    """Do as CloudNativePG does when a backup of the first generation is complete."""
+    spec = {"cluster": {"name": "postgres"}, "method": "plugin"}
+    backup = {"apiVersion": "postgresql.cnpg.io/v1", "kind": "Backup", "metadata": {"name": name}, "spec": spec}
+    assert kubectl("create", "--filename=-", PLACE, text=json.dumps(backup)).returncode == 0
+    patch("backups.postgresql.cnpg.io", name, {"phase": "completed", "stoppedAt": ended})
+
+
+def patch(kind: str, name: str, status: dict[str, Any]) -> bool:
+    words = ["--subresource=status", "--type=merge", f"--patch={json.dumps({'status': status})}"]
+    return kubectl("patch", kind, name, PLACE, *words).returncode == 0
+
+
+@contextmanager
+def ready(cluster: str) -> Iterator[None]:
+    """Do as CloudNativePG does when a cluster is there: say that it is ready, a while later."""
+    stop = threading.Event()
+    condition = {
+        "type": "Ready",
+        "status": "True",
+        "reason": "ClusterIsReady",
+        "message": "",
+        "lastTransitionTime": UNTIL,
+    }
+
+    def operate() -> None:
+        while not stop.wait(3) and not patch("clusters.postgresql.cnpg.io", cluster, {"conditions": [condition]}):
+            pass
+
+    thread = threading.Thread(target=operate)
+    thread.start()
+    yield
+    stop.set()
+    thread.join()
+
+
+def restore(workspace: Workspace, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run what `make restore SYSTEM=postgres` runs, and type the environment's name."""
+    file = f"-var-file={workspace.root / 'envs' / 'staging.tfvars'}"
+    mirror = [f"-var=chart_mirror={os.environ['CHART_MIRROR']}"] if "CHART_MIRROR" in os.environ else []
+    command = [str(ROOT / "scripts" / "as-deployer"), "staging", sys.executable, "-m", "stacks.restore", "staging"]
+    return subprocess.run(  # noqa: S603
+        [*command, "postgres", shutil.which("terraform") or "tofu", "-auto-approve", file, *mirror],
+        cwd=workspace.root,
+        input="staging\n",
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -98,8 +160,17 @@ def test_a_state_from_before_there_were_generations_is_taken_as_the_first(stagin
 
 def test_a_restore_makes_a_new_generation_and_keeps_the_first_without_pods(staging: Workspace) -> None:
     before = clusters()["postgres"]["metadata"]["uid"]
-    write(staging, RESTORED)
-    staging.apply("staging")
+    save("postgres-scheduled-1", "2026-11-22T03:00:05Z")
+    words = restore(staging, TO="2026-11-21T03:00:00Z")
+    assert (words.returncode, "give TO=2026-11-22T03:00:06Z or later" in words.stderr) == (1, True)
+    assert set(clusters()) == {"postgres"}
+    told = restore(staging, TO=UNTIL, DRY_RUN="1")
+    assert "from postgres-scheduled-1 of postgres" in told.stdout
+    assert set(clusters()) == {"postgres"}
+    with ready("postgres-2"):
+        done = restore(staging, TO=UNTIL)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    assert (staging.root / "envs" / "staging.tfvars").read_text(encoding="utf-8") == f"{SETTINGS}\n{RESTORED}"
     assert staging.plan("staging") == EMPTY
     found = clusters()
     assert found["postgres"]["metadata"]["uid"] == before

@@ -64,6 +64,7 @@ class Pods:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.ports = [free_port() for _ in range(3)]
+        self.metrics_ports = [free_port() for _ in range(3)]
         self.cluster_ports = [free_port() for _ in range(3)]
         self.data = [folder / f"data-vault-{ordinal}" for ordinal in range(3)]
         server = urlsplit(_cluster()["server"])
@@ -159,6 +160,7 @@ class Pods:
         text = json.loads(found.stdout)["data"]["extraconfig-from-values.hcl"]
         text = text.replace("[::]:8200", f"127.0.0.1:{self.ports[ordinal]}")
         text = text.replace("[::]:8201", f"127.0.0.1:{self.cluster_ports[ordinal]}")
+        text = text.replace("[::]:8202", f"127.0.0.1:{self.metrics_ports[ordinal]}")
         text = text.replace("/vault/data", str(self.data[ordinal]))
         for other, port in enumerate(self.ports):
             text = text.replace(f"vault-{other}.vault-internal:8200", f"127.0.0.1:{port}")

@@ -5,7 +5,9 @@ env_prefix  = "x-staging"
 base_domain = "example.com"
 components  = ["postgres", "redis", "signoz"]
 
-backups = { bucket = "strata-backups" }
+backups = {
+  bucket = "saved"
+}
 
 postgres = {
   instances   = 3
@@ -25,10 +27,10 @@ postgres_recovery = {
 
 redis = {
   replicas = 3
-  cpu     = "150m"
-  memory  = "768Mi"
-  storage = "3Gi"
-  clients = ["shop-staging"]
+  cpu      = "150m"
+  memory   = "768Mi"
+  storage  = "3Gi"
+  clients  = ["shop-staging"]
 }
 
 signoz = {
@@ -40,6 +42,9 @@ signoz = {
   collector = {
     cpu    = "300m"
     memory = "896Mi"
+  }
+  alerts = {
+    channel = "webhook"
   }
   clickhouse = {
     cpu     = "1"

@@ -1,5 +1,5 @@
 # A restore without a bucket.
-# expect: envs/staging.tfvars: postgres_recovery.source: found 1; a database is restored from a bucket; give backups.bucket, or the source 0
+# expect: envs/staging.tfvars: postgres_recovery: found {"generation": 2, "source": 1}; give backups.bucket: a database is restored from a bucket
 environment = "staging"
 env_prefix = "x-staging"
 base_domain = "example.com"
