@@ -130,6 +130,7 @@ def test_no_password_is_in_a_file_and_every_variable_is_there(files: Files, stac
     server = resources(stacks["staging"])["kubernetes_stateful_set_v1.signoz_clickhouse"]
     (container,) = server["spec"]["template"]["spec"]["container"]
     given = {item["name"]: item for item in container["env"]}
+    assert container["security_context"]["run_as_non_root"] is True, "the provider's default undoes the pod's"
     read = set()
 
     def look(value: object) -> None:
