@@ -38,7 +38,6 @@ signoz = {
   memory  = "768Mi"
   storage = "2Gi"
   clients = ["shop-staging"]
-  alerts  = { channel = "webhook", port = 8443 }
   collector = {
     cpu    = "300m"
     memory = "896Mi"
