@@ -261,6 +261,7 @@ class Cluster:
     def kubectl(self, *arguments: str, text: str | None = None) -> str:
         assert "--namespace=monitoring-staging" in arguments
         if arguments[0] == "exec":
+            assert arguments[-1].endswith("clickhouse-client --user=backup --database=system")
             return self.clickhouse(text or "")
         if arguments[0] == "scale":
             self.did.append(f"{arguments[1]} {arguments[2]}")

@@ -278,6 +278,8 @@ def _pod(
         security_context=workload.StatefulSetV1SpecTemplateSpecContainerSecurityContext(
             allow_privilege_escalation=False,
             read_only_root_filesystem=True,
+            # The provider would write `false` here, which undoes the pod's own.
+            run_as_non_root=True,
             capabilities=workload.StatefulSetV1SpecTemplateSpecContainerSecurityContextCapabilities(drop=["ALL"]),
         ),
         volume_mount=[

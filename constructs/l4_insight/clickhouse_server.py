@@ -7,7 +7,7 @@ from constructs.reference import Reference, expression, mebibytes
 HTTP_PORT = 8123
 TCP_PORT = 9000
 CLUSTER = "cluster"
-# The user that saves all databases, and may do nothing else; and the bucket, as the configuration calls it.
+# The user that saves and restores, the only one who may use the bucket; and what the configuration calls that.
 BACKUP_USER = "backup"
 BUCKET_COLLECTION = "backup_bucket"
 # Names of our own: a client in the pod would take CLICKHOUSE_PASSWORD for its own, and every query Amazon's for its.
@@ -143,22 +143,14 @@ def users(user: str, memory: str, profile: Mapping[str, object]) -> dict[str, ob
     return {
         "profiles": {"default": {"max_memory_usage": _share(memory, 0.4), **profile}},
         "users": {
+            # Whoever may ask as `user` can become this one, by a query to the server's own address: it may not do more.
             "default": {
                 "networks": {"@replace": "1", "ip": ["127.0.0.1", "::1"]},
-                "named_collection_control": 1,
+                "access_management": 0,
+                "named_collection_control": 0,
             },
             user: _user(PASSWORD_VARIABLE),
-            BACKUP_USER: {
-                **_user(BACKUP_PASSWORD_VARIABLE),
-                "grants": {
-                    "query": [
-                        "GRANT BACKUP ON *.*",
-                        "GRANT S3 ON *.*",
-                        f"GRANT NAMED COLLECTION ON {BUCKET_COLLECTION}",
-                        "GRANT SELECT ON system.backups",
-                    ]
-                },
-            },
+            BACKUP_USER: {**_user(BACKUP_PASSWORD_VARIABLE), "named_collection_control": 1},
         },
     }
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from constructs.l4_insight.clickhouse_server import BUCKET_COLLECTION
+from constructs.l4_insight.clickhouse_server import BACKUP_PASSWORD_VARIABLE, BACKUP_USER, BUCKET_COLLECTION
 from stacks.cluster import kubectl, objects, wait_for
 from stacks.jobs import finish, start
 from stacks.restore.step import Request, RestoreError, Step
@@ -123,6 +123,7 @@ class _Restore:
             raise RestoreError(message)
 
     def _ask(self, query: str) -> str:
-        """Return ClickHouse's answer, asked within its pod as the user whom the network does not let in."""
-        client = ("--", "clickhouse-client", "--database=system")
+        """Return ClickHouse's answer, asked within its pod, which has the password of who may use the bucket."""
+        command = f'CLICKHOUSE_PASSWORD="${BACKUP_PASSWORD_VARIABLE}" exec clickhouse-client --user={BACKUP_USER}'
+        client = ("--", "/bin/sh", "-c", f"{command} --database=system")
         return kubectl("exec", _CLICKHOUSE, f"--namespace={self._namespace}", "--stdin", *client, text=query)

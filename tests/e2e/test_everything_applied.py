@@ -81,7 +81,12 @@ def test_the_wrong_tfvars_and_a_missing_enable_infra_change_nothing(workspace: W
 def test_no_generated_secret_is_in_a_state_or_a_plan(workspace: Workspace, names: list[str]) -> None:
     written = [path.read_text(encoding="utf-8") for path in (workspace.root / ".state").iterdir()]
     written += [workspace.terraform(name, "plan").stdout for name in names]
-    for name, secret in (("data", "redis-auth"), ("data", "postgres-app"), ("monitoring", "signoz-admin")):
+    for name, secret in (
+        ("data", "redis-auth"),
+        ("data", "postgres-app"),
+        ("monitoring", "signoz-admin"),
+        ("monitoring", "signoz-clickhouse-backup"),
+    ):
         for environment in names:
             found = json.loads(kubectl("get", "secret", secret, f"--namespace={name}-{environment}", "-ojson").stdout)
             values = [base64.b64decode(value).decode() for value in found["data"].values()]
