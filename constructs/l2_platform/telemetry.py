@@ -69,10 +69,9 @@ _CLUSTER_RULES: list[dict[str, object]] = [
     {"apiGroups": ["autoscaling"], "resources": ["horizontalpodautoscalers"], "verbs": _WATCH},
 ]
 
-LogFile = Annotated[
-    str,
-    Form("/var/log(/[A-Za-z0-9*_-][A-Za-z0-9._*-]*)+", "a file below /var/log such as /var/log/syslog, or a pattern"),
-]
+# No parenthesis right after a word: the guard would take it for a function of Terraform's.
+_LOG_FILE = "/var/log/[A-Za-z0-9*_-][A-Za-z0-9._*-]*(/[A-Za-z0-9*_-][A-Za-z0-9._*-]*)*"
+LogFile = Annotated[str, Form(_LOG_FILE, "a file below /var/log such as /var/log/syslog, or a pattern")]
 
 
 class LogSettings(Settings):
