@@ -5,6 +5,7 @@ pkg/types/querybuildertypes/querybuildertypesv5, pkg/query-service/rules/manager
 """
 
 import base64
+import fnmatch
 import json
 import re
 import shutil
@@ -47,6 +48,7 @@ SCRAPED = {SERVICE, INSTANCE}
 METRICS: dict[str, tuple[str, set[str]]] = {
     "k8s.container.restarts": ("k8s_cluster", {NAMESPACE, POD}),
     "k8s.job.failed_pods": ("k8s_cluster", {NAMESPACE, JOB}),
+    "k8s.job.successful_pods": ("k8s_cluster", {NAMESPACE, JOB}),
     "k8s.node.condition_ready": ("k8s_cluster", {NODE}),
     "k8s.resource_quota.hard_limit": ("k8s_cluster", {NAMESPACE, "resource"}),
     "k8s.resource_quota.used": ("k8s_cluster", {NAMESPACE, "resource"}),
@@ -246,6 +248,21 @@ def test_what_the_issue_asks_for_has_an_alert() -> None:
     names = {path.stem for path in ALERTS}
     assert {"node-disk-filling", "volume-filling", "postgres-backup-missing", "backup-failed"} <= names
     assert {"postgres-down", "redis-down", "quota-near-limit"} <= names
+
+
+def test_the_alert_of_failed_backups_knows_the_jobs_of_every_store(releases: list[tuple[str, str, Values]]) -> None:
+    rule = read(ROOT / "dashboards" / "cluster" / "alerts" / "backup-failed.json")
+    patterns = {
+        pattern.replace("%", "*")
+        for query in rule["condition"]["compositeQuery"]["queries"]
+        for pattern in re.findall("LIKE '([^']+)'", query["spec"].get("filter", {}).get("expression", ""))
+    }
+    cronjobs = {values["name"] for _, chart, values in releases if chart == "snapshots"}
+    cronjobs |= {f"{values['name']}-backups" for _, chart, values in releases if chart == "clickhouse-backups"}
+    assert {"vault-snapshots", "redis-snapshots", "signoz-snapshots", "signoz-clickhouse-backups"} <= cronjobs
+    for name in cronjobs:
+        # A CronJob calls its Jobs after itself and the minute.
+        assert any(fnmatch.fnmatch(f"{name}-29391840", pattern) for pattern in patterns), name
 
 
 def test_no_two_have_the_same_name() -> None:

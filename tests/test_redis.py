@@ -1,7 +1,11 @@
 """Redis: what its chart makes of the settings, and the steps of its way back."""
 
 import json
+import os
+import subprocess
+import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -163,6 +167,108 @@ def test_the_handover_may_execute_in_the_servers_alone(three: Objects) -> None:
         assert rule["resourceNames"] == ["redis-0", "redis-1", "redis-2"]
 
 
+# kubectl, in a cluster that is a folder: of each pod its containers, what it says and what it is told.
+KUBECTL = """#!/bin/sh
+for word; do case $word in redis-[0-2]) pod=$word ;; --container=*) container=${word#*=} ;; esac; done
+[ "$1" = exec ] || { cat "$pod.containers" 2> /dev/null; exit 0; }
+case $* in *--stdin*) tee -a "$pod.$container" | grep -q FAILOVER && echo role:master > redis-0.says; exit 0 ;; esac
+cat "$pod.says"
+"""
+
+
+@pytest.fixture
+def handover(three: Objects, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The Job's script on pods that are given by what they say of their replication; None: a pod that is not ready."""
+    (container,) = three["Job/redis-handover"]["spec"]["template"]["spec"]["containers"]
+    for name, text in (("kubectl", KUBECTL), ("sleep", "#!/bin/sh\n")):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        (tmp_path / name).chmod(0o755)
+
+    def run(replicas: int, **says: str | None) -> subprocess.CompletedProcess[str]:
+        for name, words in says.items():
+            pod = name.replace("_", "-")
+            containers = f"{'False' if words is None else 'True'} redis sentinel metrics "
+            (tmp_path / f"{pod}.containers").write_text(containers, encoding="utf-8")
+            (tmp_path / f"{pod}.says").write_text(words or "", encoding="utf-8")
+        path = f"{tmp_path}:{os.environ['PATH']}"
+        environment = {"PATH": path, "PASSWORD": "drawn", "REPLICAS": str(replicas)}
+        command = [*container["command"], container["args"][0]]
+        return subprocess.run(  # noqa: S603
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+
+    return run
+
+
+MASTER, IN_SYNC, BEHIND = "role:master", "role:slave\nmaster_link_status:up", "role:slave\nmaster_link_status:down"
+Handover = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_where_nothing_runs_nobody_is_told_anything(handover: Handover, tmp_path: Path) -> None:
+    done = handover(1)
+    assert (done.returncode, done.stdout) == (0, "the password is known to: nobody, no server runs\n")
+    assert not list(tmp_path.glob("redis-*"))
+
+
+def test_every_server_and_sentinel_that_runs_learns_the_password(handover: Handover, tmp_path: Path) -> None:
+    assert handover(3, redis_0=IN_SYNC, redis_1=MASTER, redis_2=None).returncode == 0
+    for pod in ("redis-0", "redis-1"):
+        told = (tmp_path / f"{pod}.redis").read_text(encoding="utf-8").splitlines()
+        assert told == ["ACL SETUSER default >drawn", "CONFIG SET masterauth drawn"]
+        assert (tmp_path / f"{pod}.sentinel").read_text(encoding="utf-8").count("drawn") == 3
+    assert not (tmp_path / "redis-2.redis").exists()
+
+
+def test_the_one_that_stays_becomes_the_master_while_writes_wait(handover: Handover, tmp_path: Path) -> None:
+    done = handover(1, redis_0=IN_SYNC, redis_1=MASTER, redis_2=IN_SYNC)
+    assert done.returncode == 0, done.stderr
+    assert "SENTINEL FAILOVER mymaster" in (tmp_path / "redis-0.sentinel").read_text(encoding="utf-8")
+    told = (tmp_path / "redis-1.redis").read_text(encoding="utf-8").splitlines()[2:]
+    priorities = ["CONFIG SET replica-priority 0", "CONFIG SET replica-priority 100"]
+    assert told == [priorities[0], "CLIENT PAUSE 20000 WRITE", priorities[1]]
+    assert (tmp_path / "redis-2.redis").read_text(encoding="utf-8").splitlines()[2:] == priorities
+
+
+@pytest.mark.parametrize("first", [None, BEHIND])
+def test_three_do_not_become_one_that_lacks_what_the_others_have(
+    first: str | None, handover: Handover, tmp_path: Path
+) -> None:
+    refused = handover(1, redis_0=first, redis_1=MASTER, redis_2=IN_SYNC)
+    assert refused.returncode == 1
+    assert "redis-0 is the one that stays, and it is not" in refused.stderr
+    assert "priority" not in (tmp_path / "redis-1.redis").read_text(encoding="utf-8")
+
+
+def test_what_replicas_held_is_kept_when_they_start(alone: Objects, three: Objects, tmp_path: Path) -> None:
+    def started(objects: Objects) -> Mapping[str, Any]:
+        containers = objects["StatefulSet/redis"]["spec"]["template"]["spec"]["containers"]
+        (server,) = [item for item in containers if item["name"] == "redis"]
+        lifecycle: Mapping[str, Any] = server.get("lifecycle", {})
+        return lifecycle
+
+    def start() -> None:
+        shell, option, script = started(three)["postStart"]["exec"]["command"]
+        subprocess.run([shell, option, script.replace("/data", str(tmp_path))], check=True)  # noqa: S603
+
+    assert "postStart" not in started(alone)
+    assert "preStop" in started(three)
+    start()
+    assert not list(tmp_path.iterdir()), "a server that is new"
+    folder = tmp_path / "appendonlydir"
+    folder.mkdir()
+    for content in ("of days ago", "of a day"):
+        (folder / "file").write_text(content, encoding="utf-8")
+        start()
+        # The master's files take the place of its own, and it is started again and again.
+        (folder / "file").unlink()
+        (folder / "file").write_text("the master's", encoding="utf-8")
+        start()
+        (kept,) = tmp_path.glob("appendonlydir.at-start-*")
+        assert (kept / "file").read_text(encoding="utf-8") == content
+        (folder / "file").unlink()
+        os.utime(kept, (time.time() - 2 * 86400,) * 2)
+
+
 # The way back.
 
 
@@ -179,6 +285,7 @@ class Cluster:
         }
         self.replicas = replicas
         self.done: list[str] = []
+        self.is_silent = False
 
     def kubectl(self, *arguments: str) -> str:
         verb, kind, *rest = arguments
@@ -187,6 +294,9 @@ class Cluster:
             self.done.append(f"scaled to {self.replicas}")
             return ""
         if verb == "logs":
+            if self.is_silent:
+                message = "no preferred addresses found"
+                raise ClusterError(message)
             return "restored redis-20261123T020000Z.rdb\n"
         if kind == "statefulset":
             return json.dumps(self.template) if "--output=json" in rest else str(self.replicas)
@@ -237,6 +347,12 @@ def test_a_restore_that_was_broken_off_while_redis_was_stopped_is_done_again(
     cluster: Cluster, project: Project
 ) -> None:
     replicas, cluster.replicas = cluster.replicas, 0
+    restore(project)
+    assert cluster.done[-1] == f"scaled to {replicas}"
+
+
+def test_redis_is_started_though_nobody_hears_the_job(cluster: Cluster, project: Project) -> None:
+    replicas, cluster.is_silent = cluster.replicas, True
     restore(project)
     assert cluster.done[-1] == f"scaled to {replicas}"
 

@@ -64,7 +64,7 @@ _FIRST = (
 DatabaseName = Annotated[
     str,
     Form("[a-z]([a-z0-9-]{0,38}[a-z0-9])?", "a name of at most 40 lower-case letters, digits and dashes"),
-    # The second line: Secrets of CloudNativePG's own are called so.
+    # Where `app` is, and what CloudNativePG's own Secrets are called.
     NotAmong((*TAKEN_NAMES, _DATABASE, _RECOVERY, "ca", "pooler", "server", "superuser"), "taken"),
 ]
 Generation = Annotated[int, Ge(1), Le(999)]

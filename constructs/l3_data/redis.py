@@ -34,6 +34,16 @@ _DISCOVERY = {"app.kubernetes.io/name": "redis", "app.kubernetes.io/component": 
 _HANDOVER = {"app.kubernetes.io/name": "redis-handover"}
 _SMALL = {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "64Mi"}}
 _KUBECTL = {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}}
+# What a replica holds is gone as soon as it has copied its master. Links cost nothing while the files are the same, and
+# a day is long enough to see that it was the wrong master.
+_KEEP = """\
+cd /data
+kept="$(find . -maxdepth 1 -name 'appendonlydir.at-start-*' -mtime -1)"
+if [ -d appendonlydir ] && [ -z "$kept" ]; then
+  rm -rf appendonlydir.at-start-*
+  cp -rl appendonlydir "appendonlydir.at-start-$(date -u +%Y%m%dT%H%M%SZ)"
+fi || echo "what was there at the start is not kept" >&2
+"""
 
 
 class RedisSettings(Sized):
@@ -223,6 +233,7 @@ def _values(
         "persistence": {"enabled": True, "size": settings.storage},
         "resources": settings.resources(),
         "initContainer": {"resources": _SMALL},
+        "customScripts": {"postStart": {"enabled": is_replicated, "command": ["/bin/sh", "-c", _KEEP]}},
         # A server that is stopped waits until another is the master.
         "terminationGracePeriodSeconds": 60,
         "topologySpreadConstraints": [
