@@ -31,7 +31,7 @@ def values_of(stacks: dict[str, Stack], project: Project, evaluate: Evaluate) ->
         expressions = {
             "values": stack["resource"]["helm_release"]["database_release"]["values"][0],
             "ports": [item["port"] for rule in flow["egress"] for item in rule["ports"]],
-            "clients": flow["ingress"][-1]["from"][0]["namespace_selector"]["match_expressions"][0]["values"],
+            "clients": flow["ingress"][2]["from"][0]["namespace_selector"]["match_expressions"][0]["values"],
         }
         found = evaluate(stack, expressions, tfvars=tfvars_of(project, "infra"), enable_infra=True, **variables)
         return {**found, "values": yaml.safe_load(found["values"])}
