@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from constructs.l2_platform.telemetry import TelemetrySettings
 from stacks.project import Project
 from tests.support import ROOT, Stack, need, on_the_path
 
@@ -743,6 +744,7 @@ class Record:
     lab: Lab
     folder: Path
     components: tuple[str, ...]
+    telemetry: TelemetrySettings
 
     def settings(self) -> dict[str, Any]:
         return {"ssh_key": str(self.lab.key), "ssh_known_hosts": str(self.lab.known_hosts), "ready_timeout": 10}
@@ -756,6 +758,7 @@ class Record:
             "enable_infra": True,
             "kubeconfig": str(self.lab.kubeconfig),
             "k3s": self.settings(),
+            "telemetry": {"environment": self.telemetry.environment},
         }
         (self.folder / "given.auto.tfvars.json").write_text(json.dumps({**known, **variables}), encoding="utf-8")
         environment = {**self.lab.laptop(), "TF_CLI_CONFIG_FILE": os.devnull, "CHECKPOINT_DISABLE": "1"}
@@ -778,7 +781,7 @@ def record(lab: Lab, stacks: dict[str, Stack], project: Project) -> Record:
     resource = {"terraform_data": infra["resource"]["terraform_data"]}
     configuration = {"variable": infra["variable"], "resource": resource}
     (folder / "main.tf.json").write_text(json.dumps(configuration), encoding="utf-8")
-    record = Record(lab, folder, project.infra.components)
+    record = Record(lab, folder, project.infra.components, project.infra.telemetry)
     assert record.terraform("init").returncode == 0
     return record
 

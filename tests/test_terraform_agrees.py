@@ -107,7 +107,7 @@ class Subject:
         allowed = TypeAdapter(type(self.file))
         # What holds between fields is drawn by chance, and kept where it holds.
         return _objects(type(self.file), self.names, pinned).filter(
-            lambda values: _is_valid(allowed, values) and self._is_observed(allowed.validate_python(values))
+            lambda values: _is_valid(allowed, values) and self._holds_together(allowed.validate_python(values))
         )
 
     def accepted(self, path: Path) -> dict[str, Any] | None:
@@ -126,15 +126,18 @@ class Subject:
             and model.env_prefix == self.file.env_prefix
             and sorted(model.components) == sorted(self.file.components)
             and named <= set(self.names)
-            and self._is_observed(model)
+            and self._holds_together(model)
             and not set(values) & set(COMMAND_LINE_VARIABLES)
         )
         return model.model_dump() if is_this_stack else None
 
-    def _is_observed(self, model: StackSettings) -> bool:
-        """Tell whether the telemetry, of which only infra has settings, goes where the project has a SigNoz."""
+    def _holds_together(self, model: StackSettings) -> bool:
+        """Tell whether infra's telemetry goes where there is a SigNoz, and no application is two environments'."""
         if not isinstance(model, InfraSettings):
             return True
+        applications = [name for tenant in model.tenants.values() for name in tenant.applications]
+        if len(set(applications)) != len(applications):
+            return False
         observers = Observers(self.names, self.names, GUARDED)
         return not list(observers.refused(model.telemetry, is_component="telemetry" in model.components))
 
