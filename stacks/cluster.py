@@ -23,16 +23,16 @@ def _kubectl() -> list[str]:
     return ["kubectl", *([f"--context={context}"] if context else [])]
 
 
-def kubectl(*arguments: str, text: str | None = None) -> str:
-    """Return what kubectl prints, waiting for at most 20 seconds. Raises `ClusterError`."""
-    command = [*_kubectl(), "--request-timeout=10s", *arguments]
+def kubectl(*arguments: str, text: str | None = None, seconds: int = 20) -> str:
+    """Return what kubectl prints, waiting for at most so many seconds. Raises `ClusterError`."""
+    command = [*_kubectl(), f"--request-timeout={seconds // 2}s", *arguments]
     try:
-        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=20)  # noqa: S603
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=seconds)  # noqa: S603
     except FileNotFoundError as error:
         message = "kubectl is not on the PATH"
         raise ClusterError(message) from error
     except subprocess.TimeoutExpired as error:
-        message = "kubectl got no answer within 20 seconds"
+        message = f"kubectl got no answer within {seconds} seconds"
         raise ClusterError(message) from error
     if done.returncode != 0:
         raise ClusterError(done.stderr.strip() or done.stdout.strip())

@@ -258,9 +258,10 @@ class Cluster:
         self.statuses = {"BACKUP": "BACKUP_CREATED", "RESTORE": "RESTORED"}
         self.last = ""
 
-    def kubectl(self, *arguments: str, text: str | None = None) -> str:
+    def kubectl(self, *arguments: str, text: str | None = None, seconds: int = 20) -> str:
         assert "--namespace=monitoring-staging" in arguments
         if arguments[0] == "exec":
+            assert seconds >= 3600, "to drop a large database takes its time"
             assert arguments[-1].endswith("clickhouse-client --user=backup --database=system")
             return self.clickhouse(text or "")
         if arguments[0] == "scale":

@@ -19,20 +19,20 @@ def steps(request: Request) -> Sequence[Step]:
     store = _Store(request.environment.data_namespace, request.snapshot(), request.settings.environment)
     place = f"--namespace={store.namespace}"
     replicas = store.replicas()
-    aside = f"The volume {_CLAIM} keeps what was there before in /data/appendonlydir.before-<time>"
+    aside = f"the volume {_CLAIM} keeps what was there before in /data/appendonlydir.before-<time>"
     return [
-        Step(f"Look whether {store.namespace} has the CronJob {_CRONJOB} and the volume {_CLAIM}", store.check),
-        Step(f"Stop Redis: kubectl scale statefulset redis {place} --replicas=0", lambda: store.scale(0)),
-        Step("Wait until its pods are gone", store.wait_until_gone),
-        Step(f"Bring {store.words} by a Job of {_CRONJOB}, and put it where redis-0 reads it", store.bring),
+        Step(f"look whether {store.namespace} has the CronJob {_CRONJOB} and the volume {_CLAIM}", store.check),
+        Step(f"stop Redis: kubectl scale statefulset redis {place} --replicas=0", lambda: store.scale(0)),
+        Step("wait until its pods are gone", store.wait_until_gone),
+        Step(f"bring {store.words} by a Job of {_CRONJOB}, and put it where redis-0 reads it", store.bring),
         Step(
-            f"Start Redis: kubectl scale statefulset redis {place} --replicas={replicas}", lambda: store.scale(replicas)
+            f"start Redis: kubectl scale statefulset redis {place} --replicas={replicas}", lambda: store.scale(replicas)
         ),
         Step(
-            "Wait until it is ready" + (": redis-0 first, which the others copy" if replicas > 1 else ""),
+            "wait until it is ready" + (": redis-0 first, which the others copy" if replicas > 1 else ""),
             lambda: store.wait_until_ready(replicas),
         ),
-        Step(aside, lambda: store.say(aside)),
+        Step(f"say how to look at it; {aside}", store.say),
     ]
 
 
@@ -94,12 +94,12 @@ class _Store:
 
         wait_for(is_ready, 900, f"{replicas} of Redis to be ready")
 
-    def say(self, aside: str) -> None:
+    def say(self) -> None:
         """Say how to look at what is there now, and where the rest is."""
         execute = f"kubectl exec redis-0 --namespace={self.namespace} --container=redis --"
         sys.stdout.write(
             f"Look at it: {execute} redis-cli info keyspace\n"
-            f"{aside}: {execute} ls /data\n"
+            f"What was there before is on the volume {_CLAIM}: {execute} ls /data\n"
             f"When nobody needs it any more: {execute} rm -r /data/appendonlydir.before-<time>\n"
         )
 

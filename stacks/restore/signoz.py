@@ -126,4 +126,6 @@ class _Restore:
         """Return ClickHouse's answer, asked within its pod, which has the password of who may use the bucket."""
         command = f'CLICKHOUSE_PASSWORD="${BACKUP_PASSWORD_VARIABLE}" exec clickhouse-client --user={BACKUP_USER}'
         client = ("--", "/bin/sh", "-c", f"{command} --database=system")
-        return kubectl("exec", _CLICKHOUSE, f"--namespace={self._namespace}", "--stdin", *client, text=query)
+        place = f"--namespace={self._namespace}"
+        # To drop a large database takes its time: all its files are deleted.
+        return kubectl("exec", _CLICKHOUSE, place, "--stdin", *client, text=query, seconds=_SECONDS)
