@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from stacks.cluster import WaitError, kubectl, wait_for
+from stacks.cluster import ClusterError, WaitError, kubectl, wait_for
 
 
 class JobError(Exception):
@@ -55,8 +55,10 @@ def finish(job: str, namespace: str, seconds: int = 3600) -> None:
 
 def _words(job: str, place: str) -> str:
     """Return the last words of a Job's containers, and what the API server says of it."""
-    logs = kubectl("logs", f"job/{job}", place, "--all-containers", "--prefix", "--tail=20", "--ignore-errors")
-    events = kubectl(
-        "get", "events", place, f"--field-selector=involvedObject.name={job}", "--output=custom-columns=:message"
-    )
+    selector = f"--field-selector=involvedObject.name={job}"
+    try:
+        logs = kubectl("logs", f"job/{job}", place, "--all-containers", "--prefix", "--tail=20", "--ignore-errors")
+        events = kubectl("get", "events", place, selector, "--output=custom-columns=:message")
+    except ClusterError as error:
+        return f"what it said cannot be read: {error}"
     return f"{logs}{events}".strip()

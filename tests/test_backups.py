@@ -1,12 +1,18 @@
-"""Snapshots: the scripts that every store has, run as they stand."""
+"""Backups: the scripts that every store has, run as they stand; a backup now, and the Jobs that it is made of."""
 
+import json
 import os
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from stacks import backup, jobs
+from stacks.cluster import ClusterError
+from stacks.jobs import JobError
 from tests.support import ROOT
 
 SCRIPTS = ROOT / "charts" / "snapshots" / "scripts"
@@ -71,3 +77,109 @@ def test_old_snapshots_leave_the_volume_and_others_files_stay(place: Path) -> No
         os.utime(place / name, (time.time() - days * 86400,) * 2)
     assert run("expire", place, KEEP_DAYS="3").returncode == 0
     assert sorted(path.name for path in place.iterdir()) == ["other-old.rdb", "redis-new.rdb"]
+
+
+JOB = {
+    "metadata": {"name": "redis-restore-now"},
+    "spec": {
+        "template": {
+            "spec": {
+                "initContainers": [{"name": "download", "env": [{"name": "FROM", "value": ""}, {"name": "PLACE"}]}],
+                "containers": [{"name": "restore"}],
+            }
+        }
+    },
+}
+
+
+def answers(monkeypatch: pytest.MonkeyPatch, answer: Callable[..., str]) -> list[tuple[tuple[str, ...], str | None]]:
+    """Let `answer` be the cluster, and return what it is asked."""
+    asked: list[tuple[tuple[str, ...], str | None]] = []
+
+    def kubectl(*arguments: str, text: str | None = None) -> str:
+        asked.append((arguments, text))
+        return answer(*arguments)
+
+    for module in (backup, jobs):
+        monkeypatch.setattr(module, "kubectl", kubectl)
+    return asked
+
+
+def test_a_job_is_its_cronjobs_with_the_variables_that_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = answers(monkeypatch, lambda *words: json.dumps(JOB) if "--dry-run=client" in words else "")
+    name = jobs.start("redis-restore", "data-prod", {"FROM": "20261123T040000Z"})
+    (dry, _), (created, text) = asked
+    assert dry[:4] == ("create", "job", name, "--from=cronjob/redis-restore")
+    assert created == ("create", "--filename=-")
+    pod = json.loads(text or "")["spec"]["template"]["spec"]
+    wanted = [{"name": "FROM", "value": "20261123T040000Z"}, {"name": "PLACE"}]
+    assert pod == {"initContainers": [{"name": "download", "env": wanted}], "containers": [{"name": "restore"}]}
+
+
+@pytest.mark.parametrize(
+    ("conditions", "words"),
+    [("SuccessCriteriaMet Complete ", None), ("FailureTarget Failed ", "Job data-prod/redis-now failed:\nno space")],
+)
+def test_a_job_that_failed_says_its_last_words(
+    conditions: str, words: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = {"get job": conditions, "logs job/redis-now": "no space\n", "get events": ""}
+    answers(monkeypatch, lambda *asked: said[" ".join(asked[:2])])
+    if words is None:
+        jobs.finish("redis-now", "data-prod")
+        return
+    with pytest.raises(JobError) as failed:
+        jobs.finish("redis-now", "data-prod")
+    assert str(failed.value) == words
+
+
+def test_a_job_that_failed_is_told_where_its_words_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    reason = "its node is away"
+
+    def answer(*words: str) -> str:
+        if words[0] == "logs":
+            raise ClusterError(reason)
+        return "Failed "
+
+    answers(monkeypatch, answer)
+    with pytest.raises(JobError, match="what it said cannot be read: its node is away"):
+        jobs.finish("redis-now", "data-prod")
+
+
+def test_every_store_is_saved_and_what_failed_does_not_hide_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {
+        ("cronjobs", "data-prod"): [{"metadata": {"name": "redis-snapshots", "labels": {"strata/backup": "redis"}}}],
+        ("scheduledbackups.postgresql.cnpg.io", "data-prod"): [{"spec": {"cluster": {"name": "postgres-2"}}}],
+        ("cronjobs", "monitoring-prod"): [{"metadata": {"name": "signoz-snapshots", "labels": {"strata/backup": "s"}}}],
+    }
+    ended = {"redis": "Failed ", "signoz": "Complete "}
+
+    def answer(*words: str) -> str:
+        match words[:3]:
+            case ("create", "job", _):
+                return json.dumps(JOB)
+            case ("get", "job", name):
+                return ended[name.split("-")[0]]
+            case ("get", "backups.postgresql.cnpg.io", name):
+                assert name.startswith("postgres-2-")
+                return "completed "
+        return ""
+
+    asked = answers(monkeypatch, answer)
+    monkeypatch.setattr(backup, "objects", lambda kind, namespace, *_: found.get((kind, namespace), []))
+    saved, failed = backup.back_up("prod")
+    assert saved == ["data-prod/postgres-2", "monitoring-prod/s"]
+    assert [line.split(":")[0] for line in failed] == ["data-prod/redis"]
+    made = [json.loads(text) for words, text in asked if words[0] == "create" and text]
+    (database,) = [item for item in made if item.get("kind") == "Backup"]
+    assert database["spec"]["cluster"] == {"name": "postgres-2"}
+    # All are begun before any is waited for.
+    waits = [index for index, (words, _) in enumerate(asked) if words[0] == "get"]
+    begins = [index for index, (words, _) in enumerate(asked) if words[0] == "create"]
+    assert max(begins) < min(waits)
+
+
+def test_nothing_saved_is_no_success(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(backup, "objects", lambda *_: [])
+    assert backup.main("prod") == 1
+    assert "give backups.bucket in envs/prod.tfvars" in capsys.readouterr().err
