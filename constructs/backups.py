@@ -32,6 +32,16 @@ class BackupSettings(Settings):
         """Return whether a bucket is given."""
         return expression('{} != ""', self.bucket)
 
+    def values(self, folder: str) -> dict[str, str]:
+        """Return the value `bucket` of the charts that save to a folder of it."""
+        return {
+            "name": self.bucket,
+            "folder": folder,
+            "endpoint": self.endpoint,
+            "region": self.region,
+            "secret": self.secret,
+        }
+
     def flow(self) -> Flow:
         """Return the way to the bucket; without one, no more than the way to the API server."""
         port = expression(

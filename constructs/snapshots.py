@@ -101,13 +101,7 @@ class Snapshots(Construct):
                 "data": store.data,
                 "beside": dict(store.beside),
                 "claim": store.claim,
-                "bucket": {
-                    "name": backups.bucket,
-                    "folder": folder,
-                    "endpoint": backups.endpoint,
-                    "region": backups.region,
-                    "secret": backups.secret,
-                },
+                "bucket": backups.values(folder),
             },
             depends_on=depends_on,
         )

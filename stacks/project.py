@@ -80,6 +80,14 @@ class Project:
     environments: Mapping[str, EnvironmentSettings]
 
 
+def environment_of(project: Project, name: str, infra_words: str) -> EnvironmentSettings:
+    """Return the settings of an environment; `infra_words` are for who asks for infra. Raises `ProjectError`."""
+    if name in project.environments:
+        return project.environments[name]
+    message = f"ENV={name}: give one of {', '.join(project.environments)}"
+    raise ProjectError([f"{message}; {infra_words}" if name == INFRA else message])
+
+
 def load(root: Path) -> Project:
     """Read cdktf.json and every tfvars file under `root`. Raises `ProjectError` with all problems at once."""
     problems: list[str] = []

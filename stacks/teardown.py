@@ -14,7 +14,7 @@ from typing import Any
 from constructs.deletion_lock import DELETE_ANNOTATION, LOCK_NAME
 from stacks.backup import back_up, namespaces_of
 from stacks.cluster import ClusterError, kubectl, objects
-from stacks.project import INFRA, ProjectError, load
+from stacks.project import ProjectError, environment_of, load
 
 _ROOT = Path(__file__).resolve().parent.parent
 _CLUSTERS = "clusters.postgresql.cnpg.io"
@@ -158,7 +158,7 @@ def main(name: str, terraform: str, *arguments: str) -> int:
         return done.returncode
 
     try:
-        _refuse_what_is_no_environment(name)
+        environment_of(load(_ROOT), name, "how infra goes stands in docs/how-to/delete-for-good.md")
         tear_down(name, choices, destroy, input)
     except EOFError:
         sys.stderr.write("Nothing was typed. Nothing was changed.\n")
@@ -167,16 +167,6 @@ def main(name: str, terraform: str, *arguments: str) -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     return 0
-
-
-def _refuse_what_is_no_environment(name: str) -> None:
-    environments = load(_ROOT).environments
-    if name in environments:
-        return
-    message = f"ENV={name}: give one of {', '.join(environments)}"
-    if name == INFRA:
-        message += "; how infra goes stands in docs/how-to/delete-for-good.md"
-    raise TeardownError(message)
 
 
 if __name__ == "__main__":

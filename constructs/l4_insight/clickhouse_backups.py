@@ -86,13 +86,7 @@ class ClickHouseBackups(Construct):
                 "resources": _RESOURCES,
                 "schedule": settings.schedule,
                 "keepDays": settings.keep_days,
-                "bucket": {
-                    "name": backups.bucket,
-                    "folder": folder,
-                    "endpoint": backups.endpoint,
-                    "region": backups.region,
-                    "secret": backups.secret,
-                },
+                "bucket": backups.values(folder),
             },
             depends_on=depends_on,
         )

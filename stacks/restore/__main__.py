@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from stacks.cluster import ClusterError
-from stacks.environment import EnvironmentSettings
 from stacks.jobs import JobError
-from stacks.project import INFRA, ProjectError, load
+from stacks.project import ProjectError, environment_of, load
 from stacks.restore import postgres, redis, signoz
 from stacks.restore.step import Request, RestoreError, Step
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
+_INFRA_WORDS = "infra's stores come back as docs/systems/vault.md and docs/systems/database.md say"
 _SYSTEMS: Mapping[str, Callable[[Request], Sequence[Step]]] = {
     "postgres": postgres.steps,
     "redis": redis.steps,
@@ -47,23 +47,14 @@ def restore(request: Request, system: str, *, is_dry: bool, ask: Callable[[str],
             raise RestoreError(message) from error
 
 
-def _settings(name: str) -> EnvironmentSettings:
-    environments = load(_ROOT).environments
-    if name in environments:
-        return environments[name]
-    message = f"ENV={name}: give one of {', '.join(environments)}"
-    if name == INFRA:
-        message += "; infra's stores come back as docs/systems/vault.md and docs/systems/database.md say"
-    raise RestoreError(message)
-
-
 def main(name: str, system: str, terraform: str, *arguments: str) -> int:
     """Restore one system of one environment; return the process's exit status.
 
     The environment variables TO and DRY_RUN are what the words of the same name are to `make`.
     """
     try:
-        request = Request(_ROOT, _settings(name), os.environ.get("TO", ""), terraform, arguments)
+        settings = environment_of(load(_ROOT), name, _INFRA_WORDS)
+        request = Request(_ROOT, settings, os.environ.get("TO", ""), terraform, arguments)
         restore(request, system, is_dry=bool(os.environ.get("DRY_RUN")), ask=input)
     except EOFError:
         sys.stderr.write("Nothing was typed. Nothing was changed.\n")
