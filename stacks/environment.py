@@ -15,6 +15,7 @@ from constructs.l3_data.postgres import (
     PostgresSettings,
 )
 from constructs.l3_data.redis import Redis, RedisSettings
+from constructs.l4_insight.posthog.posthog import PostHog, PostHogSettings
 from constructs.l4_insight.signoz import SigNoz, SigNozSettings
 from constructs.metrics import ScrapeTarget
 from constructs.variable import Rule
@@ -25,7 +26,7 @@ from stacks.stack import Stack, StackSettings
 class EnvironmentSettings(StackSettings):
     """envs/<environment>.tfvars."""
 
-    components: tuple[Literal["postgres", "redis", "signoz"], ...]
+    components: tuple[Literal["posthog", "postgres", "redis", "signoz"], ...]
     """Which systems the stack has. A change needs `make synth`: it decides what is in the stack."""
     redis: RedisSettings = RedisSettings()
     """Redis (L3)."""
@@ -35,6 +36,8 @@ class EnvironmentSettings(StackSettings):
     """Which generation of Postgres serves: see docs/how-to/restore.md."""
     signoz: SigNozSettings = SigNozSettings()
     """SigNoz (L4)."""
+    posthog: PostHogSettings = PostHogSettings()
+    """PostHog (L4)."""
 
     @field_validator("postgres_recovery")
     @classmethod
@@ -86,5 +89,14 @@ class EnvironmentStack(Stack[EnvironmentSettings]):
                 backups=variables.backups,
                 targets=targets,
                 settings=variables.signoz,
+            )
+        if "posthog" in file.components:
+            PostHog(
+                self,
+                "posthog",
+                environment=environment,
+                addresses=self.addresses,
+                backups=variables.backups,
+                settings=variables.posthog,
             )
         DeletionLock(self, "lock", name="stack", namespace=environment.data_namespace, holds=self)

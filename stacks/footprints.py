@@ -7,6 +7,7 @@ from constructs.l1_bootstrap import atlantis, certificates, dns, k3s
 from constructs.l2_platform import dashboard, database, kubero, operators, telemetry, vault
 from constructs.l3_data import postgres, redis
 from constructs.l4_insight import signoz
+from constructs.l4_insight.posthog import posthog
 from stacks.environment import EnvironmentSettings
 from stacks.infra import InfraSettings
 
@@ -40,7 +41,10 @@ def of_environment(file: EnvironmentSettings) -> Mapping[str, Systems]:
         "postgres": postgres.footprints(file.postgres, file.postgres_recovery, file.backups),
         "redis": redis.footprints(file.redis, file.backups),
     }
-    monitoring = {"signoz": signoz.footprints(file.signoz, file.backups)}
+    monitoring = {
+        "posthog": posthog.footprints(file.posthog, file.backups),
+        "signoz": signoz.footprints(file.signoz, file.backups),
+    }
     return {"data": _chosen(file.components, data), "monitoring": _chosen(file.components, monitoring)}
 
 

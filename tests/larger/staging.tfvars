@@ -3,7 +3,7 @@
 environment = "staging"
 env_prefix  = "x-staging"
 base_domain = "example.com"
-components  = ["postgres", "redis", "signoz"]
+components  = ["posthog", "postgres", "redis", "signoz"]
 
 backups = {
   bucket = "saved"

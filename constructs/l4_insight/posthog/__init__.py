@@ -1,0 +1,1 @@
+"""PostHog, by its parts."""
