@@ -4,9 +4,11 @@ from pydantic import Field
 
 from constructs import Construct
 from constructs.backups import BackupSettings
+from constructs.credential_copy import CredentialCopy
 from constructs.deletion_lock import DeletionLock
 from constructs.environment import Environment
 from constructs.footprint import Footprint
+from constructs.generated_secret import GeneratedSecret
 from constructs.route import SOLVER, Addresses
 from constructs.settings import Settings
 
@@ -34,8 +36,10 @@ class PostHog(Construct):
         environment: Environment,
         addresses: Addresses,  # noqa: ARG002
         backups: BackupSettings,  # noqa: ARG002
+        credential: GeneratedSecret,
         settings: PostHogSettings,  # noqa: ARG002
     ) -> None:
         super().__init__(scope, id_)
         namespace = environment.monitoring_namespace
+        CredentialCopy(self, "postgres", source=credential, name="posthog-postgres", namespace=namespace)
         DeletionLock(self, "lock", name="posthog", namespace=namespace, holds=self)
