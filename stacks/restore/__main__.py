@@ -8,7 +8,7 @@ from pathlib import Path
 from stacks.cluster import ClusterError
 from stacks.jobs import JobError
 from stacks.project import ProjectError, environment_of, load
-from stacks.restore import posthog, postgres, redis, signoz
+from stacks.restore import postgres, posthog, redis, signoz
 from stacks.restore.step import Request, RestoreError, Step
 
 _ROOT = Path(__file__).resolve().parent.parent.parent

@@ -75,14 +75,15 @@ class _Restore:
         since = " ".join(backup.ended for backup in reversed(self._backups))
         finish(start(f"{DATABASE}-restore", self._namespace, {"SINCE": since}), self._namespace, _SECONDS)
         # The Job says which dump it was where a person would look for it, too.
-        dump = self._ask(f"SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = '{RESTORED}'")
-        time = dump.strip().removeprefix(f"{DATABASE}-").removesuffix(".dump")
+        query = f"SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = '{RESTORED}'"  # noqa: S608 (our words)
+        dump = self._ask(query).strip()
+        time = dump.removeprefix(f"{DATABASE}-").removesuffix(".dump")
         fitting = [backup for backup in self._backups if backup.ended <= time]
         if not fitting:
-            message = f"the database {RESTORED} says that it is of {dump.strip() or 'nothing'}: no backup of events is so old"
+            message = f"{RESTORED} says that it is of {dump or 'nothing'}: no backup of events is as old"
             raise RestoreError(message)
         self._backup = fitting[-1]
-        sys.stdout.write(f"   it is {dump.strip()}, and goes with the events of {self._backup.name}\n")
+        sys.stdout.write(f"   it is {dump}, and goes with the events of {self._backup.name}\n")
 
     def stop(self) -> None:
         deployments = self._deployments()
@@ -103,7 +104,9 @@ class _Restore:
     def exchange(self) -> None:
         database = DATABASES[0]
         before = f"{database}_before_{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-        self._ask(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname IN ('{database}', '{RESTORED}')")
+        for name in (database, RESTORED):
+            # A database that somebody is connected to keeps its name.
+            self._ask(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")  # noqa: S608 (our words)
         # Both or neither.
         self._ask(
             f'BEGIN; ALTER DATABASE "{database}" RENAME TO "{before}"; '
@@ -140,8 +143,8 @@ class _Restore:
             f"   events of before: the backup {self._kept}, which nobody deletes but you\n"
             f"   the database of before: {self._before}. When nobody needs it: {execute} dropdb {self._before}\n"
             "   recordings, exports, files: none was deleted\n"
-            "   what was captured and not yet stored when it stopped was stored now; how to bring back from Kafka what\n"
-            "   was stored since the backup: docs/how-to/restore.md\n"
+            "   what was captured before, and not yet stored, is stored now; how to bring back what was stored since\n"
+            "   the backup, from Kafka: docs/how-to/restore.md\n"
         )
 
     def _deployments(self) -> Sequence[dict[str, Any]]:
@@ -154,7 +157,7 @@ class _Restore:
 
     def _suspend(self, *, value: bool) -> None:
         """Let no backup be taken of half a restore."""
-        stores = ",".join((CLICKHOUSE, DATABASE, OBJECTS))
+        stores = f"{CLICKHOUSE},{DATABASE},{OBJECTS}"
         for item in objects("cronjobs", self._namespace, f"--selector={BACKUP_LABEL} in ({stores})"):
             patch = json.dumps({"spec": {"suspend": value}})
             words = ("patch", "cronjob", item["metadata"]["name"], f"--namespace={self._namespace}")

@@ -9,7 +9,7 @@ from constructs import Construct
 from constructs.backups import BackupSettings
 from constructs.environment import Environment
 from constructs.footprint import Footprint, footprint
-from constructs.l4_insight.posthog.database import DATABASES, SYSTEM
+from constructs.l4_insight.posthog.database import CREDENTIAL, DATABASES, SYSTEM
 from constructs.network_flow import Flow, NetworkFlow, Peer
 from constructs.reference import Reference, expression
 from constructs.release import Release
@@ -59,9 +59,7 @@ class PostHogBackupSettings(Settings):
 
 def footprints(backups: BackupSettings, bucket: str) -> tuple[Footprint, ...]:
     """Return what the CronJobs ask for; `bucket` is the team's own for objects, if there is one."""
-    mirror = [
-        footprint(f"{OBJECTS}-{verb}", _RESOURCES, pods=0, at_times=1) for verb in ("backups", "restore")
-    ]
+    mirror = [footprint(f"{OBJECTS}-{verb}", _RESOURCES, pods=0, at_times=1) for verb in ("backups", "restore")]
     return (
         *snapshot_footprints(DATABASE, backups, is_restored=True),
         *(mirror if backups.bucket and not bucket else []),
@@ -69,10 +67,9 @@ def footprints(backups: BackupSettings, bucket: str) -> tuple[Footprint, ...]:
 
 
 class Backups(Construct):
-    """The CronJobs `posthog-snapshots` and `posthog-objects-backups`, and those that bring back, which never run by
-    themselves.
+    """The CronJobs `posthog-snapshots` and `posthog-objects-backups`, and two that bring back, never by themselves.
 
-    `credential` is the Secret with user and password of the database, `bucket` the team's own for objects, if any.
+    `bucket` is the team's own for objects, if any.
     """
 
     def __init__(
@@ -81,7 +78,6 @@ class Backups(Construct):
         id_: str,
         *,
         environment: Environment,
-        credential: str,
         bucket: str,
         backups: BackupSettings,
         settings: PostHogBackupSettings,
@@ -98,7 +94,7 @@ class Backups(Construct):
                 image=VERSIONS.images["postgresql"],
                 user=_USER_ID,
                 group=_USER_ID,
-                env=_variables(environment, credential),
+                env=_variables(environment),
                 calls=[
                     Flow(
                         Peer(pods={"cnpg.io/podRole": "instance"}, namespaces=(environment.data_namespace,)),
@@ -157,18 +153,15 @@ class Backups(Construct):
             flow.resource.add_override("count", str(expression("{} ? 1 : 0", is_ours)))
 
 
-def _variables(environment: Environment, credential: str) -> list[dict[str, object]]:
+def _variables(environment: Environment) -> list[dict[str, object]]:
     """Return what the programs of Postgres read, and where a dump is brought to."""
     plain = {
         "PGHOST": f"postgres.{environment.data_namespace}.svc",
         "PGDATABASE": DATABASES[0],
         "INTO": RESTORED,
     }
-    keys = {"PGUSER": "username", "PGPASSWORD": "password"}
-    return [
-        *({"name": name, "value": value} for name, value in plain.items()),
-        *(
-            {"name": name, "valueFrom": {"secretKeyRef": {"name": credential, "key": key}}}
-            for name, key in keys.items()
-        ),
-    ]
+    secret = {"PGUSER": "username", "PGPASSWORD": "password"}
+    variables: list[dict[str, object]] = [{"name": name, "value": value} for name, value in plain.items()]
+    for name, key in secret.items():
+        variables.append({"name": name, "valueFrom": {"secretKeyRef": {"name": CREDENTIAL, "key": key}}})
+    return variables
