@@ -128,6 +128,7 @@ def test_events_and_their_dump_come_back_and_nothing_is_lost(
     did = [short(item) for item in restored(cluster)]
     exception = "EXCEPT DATABASES system, information_schema, INFORMATION_SCHEMA"
     kept = [item for item in did if not item.startswith(("patch", "DROP DATABASE IF EXISTS `"))]
+    swapped = 'ALTER DATABASE "posthog" RENAME TO "posthog_before_<now>"; ALTER DATABASE "posthog_restored" RENAME TO'
     assert kept == [
         'DROP DATABASE IF EXISTS "posthog_restored"',
         'CREATE DATABASE "posthog_restored" OWNER "posthog"',
@@ -136,8 +137,7 @@ def test_events_and_their_dump_come_back_and_nothing_is_lost(
         f"RESTORE ALL {exception} FROM S3(backup_bucket, '20261124T030000Z') SETTINGS allow_non_empty_tables = 1 ASYNC",
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'posthog'",
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'posthog_restored'",
-        'BEGIN; ALTER DATABASE "posthog" RENAME TO "posthog_before_<now>"; '
-        'ALTER DATABASE "posthog_restored" RENAME TO "posthog"; COMMIT',
+        f'BEGIN; {swapped} "posthog"; COMMIT',
         "job posthog-objects-restore {'FROM': '20261124T030000Z'}",
         "exec posthog-redis-0 --namespace=monitoring-staging -- valkey-cli -e flushall",
         "job posthog-migrate",

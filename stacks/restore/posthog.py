@@ -24,7 +24,7 @@ _COMPONENT = "app.kubernetes.io/component"
 _REPLICAS = "strata/replicas"
 _SECONDS = 6 * 3600
 # What is still in Kafka from before is stored as soon as the tables are there, which may be before their own rows.
-_RESTORE_SETTINGS = "SETTINGS allow_non_empty_tables = 1"
+RESTORE_SETTINGS = "SETTINGS allow_non_empty_tables = 1"
 
 
 def steps(request: Request) -> Sequence[Step]:
@@ -99,7 +99,7 @@ class _Restore:
         self._kept = self._clickhouse.keep()
 
     def bring_events(self) -> None:
-        self._clickhouse.bring(self._backup.name, _RESTORE_SETTINGS)
+        self._clickhouse.bring(self._backup.name, RESTORE_SETTINGS)
 
     def exchange(self) -> None:
         database = DATABASES[0]

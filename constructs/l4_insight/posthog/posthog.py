@@ -10,8 +10,14 @@ from constructs.environment import Environment
 from constructs.footprint import Footprint
 from constructs.generated_secret import GeneratedSecret
 from constructs.l4_insight.posthog import backups as saved
+from constructs.l4_insight.posthog import kafka, objects, redis
 from constructs.l4_insight.posthog.backups import Backups, PostHogBackupSettings
 from constructs.l4_insight.posthog.database import CREDENTIAL
+from constructs.l4_insight.posthog.kafka import BoundedKafka, Kafka, KafkaSettings
+from constructs.l4_insight.posthog.objects import Objects, ObjectSettings
+from constructs.l4_insight.posthog.redis import Redis, RedisSettings, ValkeySettings
+from constructs.l4_insight.posthog.store import labels_of
+from constructs.network_flow import TRAEFIK, Peer
 from constructs.route import SOLVER, Addresses
 from constructs.settings import Settings
 
@@ -19,6 +25,14 @@ from constructs.settings import Settings
 class PostHogSettings(Settings):
     """PostHog."""
 
+    kafka: BoundedKafka = KafkaSettings()
+    """What was captured, and not yet stored."""
+    redis: RedisSettings = RedisSettings()
+    """The queue of tasks, and caches."""
+    valkey: ValkeySettings = ValkeySettings()
+    """What may be forgotten."""
+    objects: ObjectSettings = ObjectSettings()
+    """Recordings, exports and files that people upload."""
     backup: PostHogBackupSettings = PostHogBackupSettings()
     """When what is not in ClickHouse is saved."""
     credentials_revision: int = Field(default=1, ge=1)
@@ -27,7 +41,13 @@ class PostHogSettings(Settings):
 
 def footprints(settings: PostHogSettings, backups: BackupSettings) -> tuple[Footprint, ...]:
     """Return what PostHog asks for, its stores too."""
-    return (*saved.footprints(backups, ""), SOLVER)
+    return (
+        *kafka.footprints(settings.kafka),
+        *redis.footprints(settings.redis, settings.valkey),
+        *objects.footprints(settings.objects),
+        *saved.footprints(backups, settings.objects.bucket),
+        SOLVER,
+    )
 
 
 class PostHog(Construct):
@@ -51,9 +71,80 @@ class PostHog(Construct):
             self,
             "backups",
             environment=environment,
-            bucket="",
+            bucket=settings.objects.bucket,
             backups=backups,
             settings=settings.backup,
             depends_on=[copy.resource],
         )
+        Kafka(
+            self,
+            "kafka",
+            environment=environment,
+            callers=_peers(
+                "web",
+                "worker",
+                "plugins",
+                "ingestion-general",
+                "ingestion-sessionreplay",
+                "recording-api",
+                "capture",
+                "replay-capture",
+                "property-defs",
+                "topics",
+                "migrate",
+            ),
+            settings=settings.kafka,
+        )
+        Redis(
+            self,
+            "redis",
+            environment=environment,
+            callers=_peers(
+                "web",
+                "worker",
+                "plugins",
+                "ingestion-general",
+                "ingestion-sessionreplay",
+                "recording-api",
+                "capture",
+                "replay-capture",
+                "feature-flags",
+                "hypercache-server",
+                "migrate",
+            ),
+            settings=settings.redis,
+        )
+        Redis(
+            self,
+            "valkey",
+            environment=environment,
+            callers=_peers("web", "worker", "plugins", "ingestion-general"),
+            settings=settings.valkey,
+        )
+        Objects(
+            self,
+            "objects",
+            environment=environment,
+            callers=[
+                # By addresses that end soon, which PostHog gives its users' browsers.
+                TRAEFIK,
+                *_peers(
+                    "web",
+                    "worker",
+                    "plugins",
+                    "ingestion-general",
+                    "ingestion-sessionreplay",
+                    "recording-api",
+                    "feature-flags",
+                    "hypercache-server",
+                    "migrate",
+                ),
+            ],
+            settings=settings.objects,
+            credentials_revision=settings.credentials_revision,
+        )
         DeletionLock(self, "lock", name="posthog", namespace=namespace, holds=self)
+
+
+def _peers(*components: str) -> list[Peer]:
+    return [Peer(pods=labels_of(component)) for component in components]
