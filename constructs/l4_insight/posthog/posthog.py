@@ -7,6 +7,7 @@ from constructs.backups import BackupSettings
 from constructs.deletion_lock import DeletionLock
 from constructs.environment import Environment
 from constructs.footprint import Footprint
+from constructs.l4_insight.posthog.routes import PostHogRoute
 from constructs.route import SOLVER, Addresses
 from constructs.settings import Settings
 
@@ -32,10 +33,11 @@ class PostHog(Construct):
         id_: str,
         *,
         environment: Environment,
-        addresses: Addresses,  # noqa: ARG002
+        addresses: Addresses,
         backups: BackupSettings,  # noqa: ARG002
         settings: PostHogSettings,  # noqa: ARG002
     ) -> None:
         super().__init__(scope, id_)
         namespace = environment.monitoring_namespace
+        PostHogRoute(self, "route", namespace=namespace, addresses=addresses, depends_on=[])
         DeletionLock(self, "lock", name="posthog", namespace=namespace, holds=self)
