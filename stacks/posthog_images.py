@@ -9,6 +9,7 @@ says; a registry says which of them have an image, and the image by its label fr
 import argparse
 import datetime as dt
 import heapq
+import http.client
 import itertools
 import json
 import os
@@ -123,7 +124,7 @@ def _ask(address: str, headers: Mapping[str, str], *, method: str = "GET", token
     except urllib.error.HTTPError as error:
         with error:
             return Answer(error.code, error.headers, error.read())
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         message = f"{host} cannot be reached ({reason}): run this where the internet is, and commit versions.toml there"
         raise ImagesError(message) from error
