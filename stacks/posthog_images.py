@@ -1,14 +1,16 @@
 """PostHog's images: a set that belongs together, asked of its repository and of the registries, for versions.toml.
 
 PostHog has no releases. Each of its images is built from a commit, when that commit changes what is in it, and is
-called `sha-<7 digits of the commit>`. A set that belongs together is the image of the application at one commit, and
-each other image at the newest commit before it that has one. Which commits those are, and their order, the repository
-says; a registry says which of them have an image, and the image by its label from which commit it was built.
+called `sha-<7 digits of the commit>`, the newest `master` as well. A set that belongs together is the image of the
+application at one commit, and each other image at the newest commit before it that has one. Which commits those are,
+and their order, the repository says; a registry says which of them have an image, and an image by its label from which
+commit it was built.
 """
 
 import argparse
 import datetime as dt
 import heapq
+import http.client
 import itertools
 import json
 import os
@@ -27,6 +29,7 @@ from typing import Any
 
 _FILE = Path(__file__).resolve().parent.parent / "versions.toml"
 _REPOSITORY = "PostHog/posthog"
+_BRANCH = "master"
 # How far back an image is looked for. An application's image is built several times a day, the others at least monthly.
 _MOST_COMMITS = 500
 _A_PAGE = 100
@@ -85,7 +88,6 @@ class Found:
     image: Image
     commit: Commit
     digest: str
-    created: str
     is_labelled: bool
 
     @property
@@ -123,7 +125,7 @@ def _ask(address: str, headers: Mapping[str, str], *, method: str = "GET", token
     except urllib.error.HTTPError as error:
         with error:
             return Answer(error.code, error.headers, error.read())
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         message = f"{host} cannot be reached ({reason}): run this where the internet is, and commit versions.toml there"
         raise ImagesError(message) from error
@@ -156,6 +158,15 @@ class Repository:
             if commit.sha not in seen:
                 seen.add(commit.sha)
                 yield commit
+
+    def before(self, commit: Commit, sha: str) -> Commit | None:
+        """Return the commit that has this sha where it leads to `commit` or is it; None where it does not."""
+        # The second page leaves out what was changed in between.
+        answer = self._get(f"compare/{sha}...{commit.sha}?per_page=1&page=2", is_there=False)
+        content = answer.json() if answer.status == HTTPStatus.OK else {}
+        if content.get("status") not in ("ahead", "identical"):
+            return None
+        return Commit(sha, content["base_commit"]["commit"]["committer"]["date"])
 
     def file(self, path: str, commit: Commit) -> str:
         """Return a file as it was at a commit; nothing where it was not there."""
@@ -199,8 +210,8 @@ class Registry:
         answer = self._get(name, f"manifests/{tag}", (*_INDEXES, *_MANIFESTS), method="HEAD")
         return answer.headers["Docker-Content-Digest"] if answer is not None else None
 
-    def configuration(self, name: str, digest: str) -> dict[str, Any]:
-        """Return an image's configuration, of the platform linux/amd64."""
+    def label(self, name: str, digest: str) -> str:
+        """Return the commit that an image says it was built from, on linux/amd64; nothing where it says none."""
         manifest = self._json(name, f"manifests/{digest}", (*_INDEXES, *_MANIFESTS))
         if "manifests" in manifest:
             platforms = {_platform(item): item["digest"] for item in manifest["manifests"]}
@@ -208,7 +219,9 @@ class Registry:
                 message = f"{name}@{digest} has nothing for {_PLATFORM}: give another --day"
                 raise ImagesError(message)
             manifest = self._json(name, f"manifests/{platforms[_PLATFORM]}", _MANIFESTS)
-        return self._json(name, f"blobs/{manifest['config']['digest']}", ("*/*",))
+        configuration = self._json(name, f"blobs/{manifest['config']['digest']}", ("*/*",))
+        labels = (configuration.get("config") or {}).get("Labels") or {}
+        return str(labels.get(_REVISION, ""))
 
     def _json(self, name: str, path: str, accept: Sequence[str]) -> dict[str, Any]:
         answer = self._get(name, path, accept)
@@ -266,12 +279,22 @@ def sources() -> Sources:
 def consistent_set(sources: Sources, day: str) -> list[Found]:
     """Return the set as of the end of a day (UTC), or of now where that is empty. Raises `ImagesError`."""
     until = f"{day}T23:59:59Z" if day else ""
-    first = _newest(sources, _APPLICATION, sources.repository.history("master", until=until))
+    first = _newest(sources, _APPLICATION, sources.repository.history(_BRANCH, until=until))
     found = [first]
     for image in IMAGES[1:]:
         history = sources.repository.history(first.commit.sha, folders=image.folders)
-        found.append(_newest(sources, image, history))
+        newest = None if day else _of_the_branch(sources, image, first.commit)
+        found.append(newest or _newest(sources, image, history))
     return found
+
+
+def _of_the_branch(sources: Sources, image: Image, first: Commit) -> Found | None:
+    """Return the newest image that there is; None where it has no label, or is newer than the application's commit."""
+    registry = sources.registries[image.registry]
+    digest = registry.digest(image.name, _BRANCH)
+    label = registry.label(image.name, digest) if digest is not None else ""
+    commit = sources.repository.before(first, label) if label else None
+    return Found(image, commit, digest, is_labelled=True) if commit is not None and digest is not None else None
 
 
 def _newest(sources: Sources, image: Image, history: Iterator[Commit]) -> Found:
@@ -283,11 +306,10 @@ def _newest(sources: Sources, image: Image, history: Iterator[Commit]) -> Found:
         digest = registry.digest(image.name, commit.tag)
         if digest is None:
             continue
-        configuration = registry.configuration(image.name, digest)
-        label = ((configuration.get("config") or {}).get("Labels") or {}).get(_REVISION, "")
+        label = registry.label(image.name, digest)
         # Seven digits may be another commit's, too.
         if label in ("", commit.sha):
-            return Found(image, commit, digest, str(configuration.get("created", "")), is_labelled=bool(label))
+            return Found(image, commit, digest, is_labelled=bool(label))
     where = f"{image.registry}/{image.name}"
     if len(asked) == 1:
         message = f"{where}: there is no commit up to that day: give a --day since PostHog builds it"

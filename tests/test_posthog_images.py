@@ -9,7 +9,7 @@ import json
 import tomllib
 import urllib.parse
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -58,6 +58,7 @@ class World:
     labels: dict[tuple[str, int], str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     platform: str = "amd64"
+    nameless: set[str] = field(default_factory=set)
     answers: dict[str, tuple[int, dict[str, str]]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
@@ -70,6 +71,16 @@ class World:
         size, page = int(query["per_page"]), int(query["page"])
         shown = numbers[size * (page - 1) : size * page]
         return [{"sha": sha(n), "commit": {"committer": {"date": date(n)}}} for n in shown]
+
+    def comparison(self, base: str, head: str) -> tuple[int, bytes]:
+        """What GitHub says of two commits, as far as it is asked."""
+        numbers = {sha(n): n for n in range(1, self.commits + 1)}
+        if base not in numbers:
+            return 404, b'{"message": "Not Found"}'
+        gap = numbers[head] - numbers[base]
+        status = "identical" if gap == 0 else "ahead" if gap > 0 else "behind"
+        base_commit = {"sha": base, "commit": {"committer": {"date": date(numbers[base])}}}
+        return 200, json.dumps({"status": status, "base_commit": base_commit, "commits": []}).encode()
 
     def objects(self) -> dict[tuple[str, str], tuple[str, str]]:
         """Everything that registries have: media type and text, by the image's name and a tag or a digest."""
@@ -91,7 +102,9 @@ class World:
                     }
                 )
                 kind = "application/vnd.oci.image"
-                for reference in (f"sha-{sha(number)[:7]}", digest_of(index)):
+                by_commit = [] if key in self.nameless else [f"sha-{sha(number)[:7]}"]
+                by_branch = ["master"] if number == max(numbers) else []
+                for reference in (*by_commit, *by_branch, digest_of(index)):
                     found[NAMES[key], reference] = (f"{kind}.index.v1+json", index)
                 found[NAMES[key], digest_of(manifest)] = (f"{kind}.manifest.v1+json", manifest)
                 found[NAMES[key], digest_of(config)] = ("application/octet-stream", config)
@@ -99,13 +112,10 @@ class World:
 
     def reference(self, key: str, number: int) -> str:
         """What the set is to have of an image."""
+        alone = replace(self, images={key: [number]}, nameless=set())
+        ((_, text),) = [item for (_, tag), item in alone.objects().items() if tag == "master"]
         registry = "ghcr.io" if key in RUST else "docker.io"
-        digests = [
-            text
-            for (name, tag), (_, text) in self.objects().items()
-            if (name, tag) == (NAMES[key], f"sha-{sha(number)[:7]}")
-        ]
-        return f"{registry}/{NAMES[key]}@{digest_of(digests[0])}"
+        return f"{registry}/{NAMES[key]}@{digest_of(text)}"
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -127,6 +137,8 @@ class Handler(BaseHTTPRequestHandler):
         parts = address.path.split("/")
         if address.path == "/repos/PostHog/posthog/commits":
             return self._say(200, json.dumps(world.history(query)).encode())
+        if address.path.startswith("/repos/PostHog/posthog/compare/"):
+            return self._say(*world.comparison(*parts[-1].split("...")))
         if address.path.startswith("/repos/PostHog/posthog/contents/"):
             content = world.files.get(parts[-1])
             return self._say(404 if content is None else 200, (content or "").encode())
@@ -212,6 +224,24 @@ def test_a_set_is_the_newest_application_and_what_was_newest_before_it(world: Wo
     assert found(asked) == {key: world.reference(key, number) for key, number in newest.items()}
 
 
+def test_an_image_that_only_its_branch_names_is_found_where_it_is_not_newer(world: World, asked: Sources) -> None:
+    world.nameless = {"posthog-capture", "posthog-node"}
+    world.images["posthog-node"] = [12, 30]
+    assert found(asked)["posthog-capture"] == world.reference("posthog-capture", 22)
+    assert found(asked)["posthog-node"] == world.reference("posthog-node", 30)
+
+
+def test_what_its_branch_names_is_not_taken_without_a_label_or_where_it_is_a_branch_of_somebodys(
+    world: World, asked: Sources
+) -> None:
+    world.labels["posthog-capture", 22] = ""
+    world.labels["posthog-property-defs-rs", 40] = "f" * 40
+    set_of = found(asked)
+    assert set_of["posthog-capture"] == world.reference("posthog-capture", 22)
+    assert set_of["posthog-property-defs-rs"] == world.reference("posthog-property-defs-rs", 39)
+    assert [line for line in world.asked if line.startswith(f"HEAD /v2/{NAMES['posthog-capture']}/manifests/sha-")]
+
+
 def test_a_set_as_of_a_day_has_nothing_newer(world: World, asked: Sources) -> None:
     of_the_fourth = {"posthog": 15, "posthog-node": 12} | dict.fromkeys(RUST, 3)
     assert date(15).startswith("2026-06-04")
@@ -236,14 +266,14 @@ def test_an_image_without_a_label_is_taken_and_said_to_have_none(
 
 def test_an_image_is_found_on_a_later_page_of_the_history(world: World, asked: Sources) -> None:
     world.commits = 250
-    world.images["posthog"] = [249]
+    world.images |= {"posthog": [249], "posthog-node": [40, 250]}
     assert found(asked)["posthog-node"] == world.reference("posthog-node", 40)
     assert any("page=3" in line for line in world.asked)
 
 
 def test_tags_are_asked_for_by_a_way_that_counts_as_no_pull(world: World, asked: Sources) -> None:
     found(asked)
-    by_tag = [line.split()[0] for line in world.asked if "/manifests/sha-" in line]
+    by_tag = [line.split()[0] for line in world.asked if "/manifests/sha-" in line or line.endswith("/master")]
     assert set(by_tag) == {"HEAD"}
 
 

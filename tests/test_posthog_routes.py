@@ -5,11 +5,11 @@ import json
 
 import pytest
 
-from constructs.l4_insight.posthog.routes import PATHS, PORTS
+from constructs.l4_insight.posthog.routes import CLOSED, PATHS, PORTS
 from stacks.project import Project
 from stacks.synthesis import synthesize
 from tests.routes import ANSWERS, LETTERS_ONLY, REWRITTEN, answering, rules
-from tests.support import Stack
+from tests.support import ROOT, Stack
 
 BOTH = pytest.mark.parametrize("by_elements", [False, True], ids=["by letters", "by elements"])
 
@@ -65,3 +65,12 @@ def test_every_service_is_led_to_on_its_port_and_no_path_twice(ingress: Stack) -
 def test_the_store_of_objects_and_what_is_not_deployed_are_led_to_by_no_path(ingress: Stack) -> None:
     assert not [rule.text for rule in rules(ingress, by_elements=False) if "/posthog" in rule.text]
     assert answering(ingress, "/posthog/exports/1", by_elements=False) == {"web"}
+
+
+def test_the_page_names_every_path_and_who_answers() -> None:
+    page = (ROOT / "docs" / "systems" / "posthog.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| `/")]
+    for item in PATHS:
+        assert [row for row in rows if f"`{item.path}`" in row and item.service in row], item.path
+    for path in CLOSED:
+        assert [row for row in rows if f"`{path}`" in row and "404" in row], path

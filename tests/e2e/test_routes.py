@@ -33,10 +33,24 @@ Ask = Callable[..., dict[str, Any]]
 class Handler(BaseHTTPRequestHandler):
     """Says which server it is, and what it was asked."""
 
+    def do_OPTIONS(self) -> None:
+        self.do_GET()
+
+    def do_POST(self) -> None:
+        self.do_GET()
+
     def do_GET(self) -> None:
-        words = {"service": self.server.name, "path": self.path, "headers": dict(self.headers)}  # type: ignore[attr-defined]
+        sent = len(self.rfile.read(int(self.headers.get("Content-Length", "0"))))
+        words = {
+            "service": self.server.name,  # type: ignore[attr-defined]
+            "method": self.command,
+            "path": self.path,
+            "headers": dict(self.headers),
+            "sent": sent,
+        }
         body = json.dumps(words).encode()
         self.send_response(200)
+        self.send_header("Access-Control-Allow-Origin", self.headers.get("Origin", ""))
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -85,6 +99,7 @@ def keep_the_route(path: Path) -> None:
     stack = json.loads(path.read_text(encoding="utf-8"))
     named = stack["resource"]["kubernetes_ingress_v1"]
     route = {key: item for key, item in named.items() if item["metadata"]["name"] == "posthog"}
+    assert route, "staging has no PostHog: add it to its components"
     for item in route.values():
         item.pop("depends_on", None)
     stack["resource"] = {"kubernetes_ingress_v1": route}
@@ -142,14 +157,14 @@ def ask(host: str, by_elements: bool, tmp_path_factory: pytest.TempPathFactory) 
     ]
     context = ssl._create_unverified_context()  # noqa: S323, SLF001 (Traefik's own certificate: there is no other yet)
 
-    def get(path: str, **headers: str) -> dict[str, Any]:
-        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=context)
-        connection.request("GET", path, headers={"Host": host, **headers})
+    def get(path: str, method: str = "GET", body: bytes = b"", **headers: str) -> dict[str, Any]:
+        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=30, context=context)
+        connection.request(method, path, body=body, headers={"Host": host, **headers})
         answer = connection.getresponse()
-        body = answer.read()
+        text = answer.read()
         connection.close()
-        found: dict[str, Any] = json.loads(body) if answer.status == 200 else {"service": answer.status}
-        return found
+        found: dict[str, Any] = json.loads(text) if answer.status == 200 else {"service": answer.status}
+        return found | {"allowed": answer.headers.get_all("Access-Control-Allow-Origin")}
 
     log = tmp_path_factory.mktemp("traefik") / "log"
     with log.open("wb") as said:
@@ -197,3 +212,16 @@ def test_a_caller_does_not_choose_the_address_that_is_told_of_it(ask: Ask) -> No
     assert headers["X-Forwarded-For"] == "127.0.0.1"
     assert headers["X-Real-Ip"] == "127.0.0.1"
     assert "evil" not in headers["X-Forwarded-Host"]
+
+
+def test_the_largest_recording_that_capture_takes_arrives_whole(ask: Ask) -> None:
+    size = 25 * 1024 * 1024
+    answer = ask("/s/?compression=gzip-js", "POST", bytes(size))
+    assert (answer["service"], answer["sent"]) == ("replay-capture", size)
+
+
+def test_what_a_page_of_another_site_may_do_the_service_alone_says(ask: Ask) -> None:
+    for path in ("/e/", "/s/", "/flags/?v=2", "/array/phc_token/config"):
+        answer = ask(path, "OPTIONS", Origin="https://shop.example.com")
+        assert answer["method"] == "OPTIONS"
+        assert answer["allowed"] == ["https://shop.example.com"]

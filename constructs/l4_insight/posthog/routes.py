@@ -77,12 +77,13 @@ class PostHogRoute(Route):
             port=PORTS["web"],
             addresses=addresses,
             paths=THE_REST,
-            branches=[*_open(), *_closed()],
+            branches=[*_answered(), *_closed()],
             depends_on=depends_on,
         )
 
 
-def _open() -> Iterator[Branch]:
+def _answered() -> Iterator[Branch]:
+    """Yield what services answer, each path with the slash after it and without."""
     for item in PATHS:
         yield _branch({item.path: "Exact", f"{item.path}/": "Prefix" if item.is_tree else "Exact"}, item.service)
 
