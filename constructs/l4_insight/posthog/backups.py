@@ -10,7 +10,9 @@ from constructs.backups import BackupSettings
 from constructs.environment import Environment
 from constructs.footprint import Footprint, footprint
 from constructs.l4_insight.posthog.database import CREDENTIAL, DATABASES, SYSTEM
+from constructs.l4_insight.posthog.store import labels_of
 from constructs.network_flow import Flow, NetworkFlow, Peer
+from constructs.postgres_cluster import PORT as POSTGRES_PORT
 from constructs.reference import Reference, expression
 from constructs.release import Release
 from constructs.settings import Cron, Settings
@@ -21,11 +23,9 @@ from constructs.versions import VERSIONS
 CLICKHOUSE, DATABASE, OBJECTS = "posthog-clickhouse", SYSTEM, "posthog-objects"
 # The database that a dump is brought into, beside the one that is in use.
 RESTORED = "posthog_restored"
-_MIRROR = {"app.kubernetes.io/name": "posthog", "app.kubernetes.io/component": "objects-backups"}
-_OBJECT_PODS = {"app.kubernetes.io/name": "posthog", "app.kubernetes.io/component": "objects"}
+_MIRROR, _OBJECT_PODS = labels_of("objects-backups"), labels_of("objects")
 _OBJECTS_PORT = 8333
 _BUCKET = "posthog"
-_POSTGRES_PORT = 5432
 # The user `postgres` of CloudNativePG's image.
 _USER_ID = 26
 # It lists both buckets whole.
@@ -98,7 +98,7 @@ class Backups(Construct):
                 calls=[
                     Flow(
                         Peer(pods={"cnpg.io/podRole": "instance"}, namespaces=(environment.data_namespace,)),
-                        ports=(_POSTGRES_PORT,),
+                        ports=(POSTGRES_PORT,),
                     )
                 ],
                 after=CLICKHOUSE,
