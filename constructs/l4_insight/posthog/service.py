@@ -135,7 +135,7 @@ for need in sys.argv[1:]:
 """
 
 # The first user is the last thing that the migrations make, so nobody can sign up as that one before.
-_WAIT_FOR_THE_SCHEMA = """
+WAIT_FOR_THE_SCHEMA = """
 while :; do
   found="$(psql --no-psqlrc --tuples-only --no-align --command='SELECT 1 FROM posthog_user LIMIT 1' 2>&1)"
   if [ "$found" = 1 ]; then exit 0; fi
@@ -308,7 +308,7 @@ def _init_containers(
             "wait-for-the-schema",
             image="postgresql",
             user=_POSTGRES_USER,
-            command=("bash", "-c", _WAIT_FOR_THE_SCHEMA),
+            command=("bash", "-c", WAIT_FOR_THE_SCHEMA),
             variables=pairs_of(stores, (POSTGRES,), _SCHEMA_VARIABLES, {}),
             resources=SMALL,
         )
