@@ -45,6 +45,13 @@ PODS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
             name: {"app.kubernetes.io/name": name}
             for name in ("signoz-clickhouse-backups", "signoz-preferences", "signoz-snapshots")
         },
+        **{
+            f"posthog-{component}": {
+                "app.kubernetes.io/name": "posthog",
+                "app.kubernetes.io/component": component,
+            }
+            for component in ("kafka", "objects", "recordings", "redis", "valkey")
+        },
         **_ENVIRONMENT,
     },
     "iac": {
@@ -153,8 +160,10 @@ TABLE: Sequence[Way] = (
     Way(_at(MONITORING, "signoz-snapshots"), ANY_ADDRESS.name, "443", _BUCKET),
     Way(_at(MONITORING, "signoz-snapshots"), ANY_ADDRESS.name, "6443", _NO_BUCKET),
     Way(_at(MONITORING, "signoz-telemetrystore-migrator"), _at(MONITORING, "signoz-clickhouse"), "8123, 9000"),
+    Way(_at(MONITORING, "posthog-recordings"), _at(MONITORING, "posthog-objects"), "8333"),
     Way(_at(MONITORING, CLIENT), _at("iac", "vault"), "8200"),
     Way(_at("iac", "cloudnative-pg"), _at(DATA, "postgres"), "5432, 8000"),
+    Way(_at("kube-system", "traefik"), _at(MONITORING, "posthog-objects"), "8333"),
     Way(_at("kube-system", "traefik"), _at(MONITORING, "signoz"), "8080"),
     Way(_at("kube-system", _AGENT), _at(MONITORING, "signoz-otel-collector"), "4317", OBSERVED),
     Way(_at("kube-system", _SCRAPER), _at(MONITORING, "signoz-otel-collector"), "4317", OBSERVED),

@@ -51,3 +51,26 @@ signoz = {
     storage = "60Gi"
   }
 }
+
+posthog = {
+  kafka = {
+    cpu            = "200m"
+    memory         = "2Gi"
+    storage        = "30Gi"
+    retention_size = "200Mi"
+  }
+  redis = {
+    cpu     = "60m"
+    memory  = "768Mi"
+    storage = "4Gi"
+  }
+  valkey = {
+    cpu    = "30m"
+    memory = "192Mi"
+  }
+  objects = {
+    cpu     = "70m"
+    memory  = "640Mi"
+    storage = "30Gi"
+  }
+}
