@@ -185,12 +185,13 @@ def _variables(settings: ObjectSettings) -> dict[str, str]:
     }
 
 
-# The bucket is made past S3, from within the pod, so no key is needed. The shell's own exit status says nothing. What is
-# already stored is served when the part that has the files has told the others.
+# The bucket is made past S3, from within the pod, so no key is needed. The shell's own exit status says nothing. What
+# is already stored is served when the part that has the files has told the others.
 _MAKE_BUCKET = f"""\
 ask() {{ echo "$1" | timeout 10 weed -logtostderr=true shell -master=localhost:9333 2>&1; }}
+serves() {{ ask volume.list | grep -q DataNode && ask "s3.bucket.create -name {_BUCKET}" | grep -q "^created bucket"; }}
 attempt=0
-until ask volume.list | grep -q DataNode && ask "s3.bucket.create -name {_BUCKET}" | grep -q "created bucket {_BUCKET}"; do
+until serves; do
   attempt=$((attempt + 1))
   [ "$attempt" -lt 60 ] || {{ ask s3.bucket.list; exit 1; }}
   sleep 2
