@@ -82,16 +82,14 @@ def test_a_store_calls_nobody_and_only_posthogs_own_pods_call_it(store: str, shi
     (own,) = {port["port"] for rule in policy["ingress"] for port in rule["ports"]}
     assert own == str(shipped[f"service/posthog-{store}"]["spec"]["port"][0]["port"])
     peers = [peer for rule in policy["ingress"] for peer in rule["from"]]
-    strangers = [peer for peer in peers if "namespace_selector" in peer]
-    assert len(strangers) == (1 if store == "objects" else 0), "by addresses that end soon, for browsers"
-    for peer in peers:
-        labels = peer["pod_selector"]["match_labels"]
-        assert labels["app.kubernetes.io/name"] == ("traefik" if peer in strangers else "posthog")
+    assert not [peer for peer in peers if "namespace_selector" in peer or "ip_block" in peer]
+    names = {peer["pod_selector"]["match_labels"]["app.kubernetes.io/name"] for peer in peers}
+    assert names == ({"posthog", "clickhouse"} if store == "kafka" else {"posthog"})
 
 
 def recordings(larger: Project, stack: Stack, evaluate: Evaluate, render: Render, **posthog: object) -> dict[str, Any]:
     """Return the pod of the CronJob that ends recordings."""
-    expression = values_of(stack["resource"]["helm_release"]["posthog_objects_recordings_release"])
+    expression = values_of(stack["resource"]["helm_release"]["posthog_stores_objects_recordings_release"])
     tfvars = tfvars_of(larger, "staging")
     (files,) = evaluate(stack, {"values": expression}, tfvars=tfvars, posthog=posthog)["values"]
     found = render("posthog-recordings", merged(map(yaml.safe_load, files)), NAMESPACE)["CronJob/posthog-recordings"]
@@ -138,9 +136,9 @@ def test_what_is_counted_is_what_a_pod_asks_for(make: Make) -> None:
     size = {"cpu": "70m", "memory": "2Gi"}
     found = make(kafka=size, redis=size, valkey=size, objects=size)
     counted = [
-        *kafka.footprints(kafka.KafkaSettings(**size)),
-        *redis.footprints(redis.RedisSettings(**size), redis.ValkeySettings(**size)),
-        *objects.footprints(objects.ObjectSettings(**size)),
+        *kafka.footprints(kafka.KafkaSettings.model_validate(size)),
+        *redis.footprints(redis.RedisSettings.model_validate(size), redis.ValkeySettings.model_validate(size)),
+        *objects.footprints(objects.ObjectSettings.model_validate(size)),
     ]
     assert [item.name for item in counted] == [*(f"posthog-{store}" for store in STORES), "posthog-recordings"]
     for item, store in zip(counted[:-1], STORES, strict=True):
@@ -152,7 +150,7 @@ def test_what_is_counted_is_what_a_pod_asks_for(make: Make) -> None:
 # Redpanda.
 
 
-def properties(found: Objects) -> dict[str, object]:
+def properties(found: Objects) -> dict[str, Any]:
     text = json.loads(file(found, "kafka", "properties.json"))
     assert isinstance(text, dict)
     return text
@@ -191,7 +189,6 @@ def test_what_is_kept_is_bounded_by_time_and_by_size_and_fits_into_the_volume(ma
     # What is being written to is never deleted, so a file ends by the hour, and is small.
     assert found["log_segment_ms"] == 3600 * 1000
     segment = found["log_segment_size"]
-    assert isinstance(segment, int)
     assert segment + found["segment_fallocation_step"] < kafka._BESIDE_MEBIBYTES * MEBIBYTE  # noqa: SLF001
     assert found["compacted_log_segment_size"] == found["transaction_coordinator_log_segment_size"] == segment
     most = PARTITIONS * (64 + 20)
@@ -258,7 +255,7 @@ def test_the_keys_are_in_a_secret_and_in_no_file_and_on_no_command_line(shipped:
     given = {item["name"]: item for item in container(shipped, "objects")["env"]}
     for variable, key in (("AWS_ACCESS_KEY_ID", "ACCESS_KEY_ID"), ("AWS_SECRET_ACCESS_KEY", "ACCESS_SECRET_KEY")):
         assert given[variable]["value_from"]["secret_key_ref"] == {"name": "posthog-objects", "key": key}
-    secret = resources(stack)["kubernetes_secret_v1.posthog_objects_auth"]
+    secret = resources(stack)["kubernetes_secret_v1.posthog_stores_objects_auth"]
     assert set(secret["data_wo"]) == {"ACCESS_KEY_ID", "ACCESS_SECRET_KEY"}
     assert not [word for word in container(shipped, "objects")["command"] if "$" in word]
     (started,) = container(shipped, "objects")["lifecycle"]["post_start"]
@@ -288,12 +285,12 @@ def test_with_a_bucket_of_ones_own_there_is_no_seaweedfs_and_its_callers_may_go_
     assert not [name for name in found if name.endswith("/posthog-objects")]
     ways = {name for name in found if name.endswith("-bucket")}
     callers = shipped["network_policy/posthog-objects"]["spec"]["ingress"]
-    assert len(ways) == len(callers) - 1, "every caller but Traefik"
+    assert len(ways) == len(callers)
     for name in ways:
         (rule,) = found[name]["spec"]["egress"]
         assert [int(port["port"]) for port in rule["ports"]] == [9000]
     assert not [name for name in shipped if name.endswith("-bucket")]
-    counted = objects.footprints(objects.ObjectSettings(**OWN))
+    counted = objects.footprints(objects.ObjectSettings.model_validate(OWN))
     assert [item.name for item in counted] == ["posthog-recordings"]
 
 

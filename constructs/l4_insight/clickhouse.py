@@ -1,7 +1,7 @@
 """ClickHouse: one server with its Keeper inside, configured by files, for one application of L4."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from cdktf import Fn, TerraformLocal, TerraformResourceLifecycle
@@ -26,15 +26,20 @@ from constructs.l4_insight.clickhouse_backups import (
     ClickHouseBackupSettings,
     address_of,
     backup_pods_of,
+    host_of,
 )
 from constructs.l4_insight.clickhouse_server import (
     BACKUP_PASSWORD_VARIABLE,
     BACKUP_USER,
     BUCKET_VARIABLES,
     CLUSTER,
+    FUNCTION_DEFINITIONS,
+    FUNCTION_SCRIPTS,
+    FUNCTIONS,
     HTTP_PORT,
     PASSWORD_VARIABLE,
     TCP_PORT,
+    Configuration,
     bucket,
     pods_of,
     server,
@@ -47,6 +52,18 @@ from constructs.settings import AtLeast, Cpu, Size, Sized
 _PASSWORD_KEY = "password"  # noqa: S105 (a key's name)
 _USER_ID = 101
 _CONFIG = "/etc/clickhouse-server"
+# Never more than the server asks for, which the pod's footprint then is.
+_FUNCTIONS_RESOURCES = {"requests": {"cpu": "1m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}}
+# The server starts without them, and says what does not work then.
+_FUNCTIONS_SCRIPT = f"""
+mkdir -p {FUNCTION_SCRIPTS} {FUNCTION_DEFINITIONS}
+if cp -R "$SCRIPTS/." {FUNCTION_SCRIPTS} && chmod -R a+rX,go-w {FUNCTION_SCRIPTS} &&
+   cp "$DEFINITIONS" {FUNCTION_DEFINITIONS}/application_function.xml; then
+  echo "$(grep -c '<function>' {FUNCTION_DEFINITIONS}/application_function.xml) functions are there"
+else
+  echo "Not all of $SCRIPTS and $DEFINITIONS could be copied from this image. Without them: $WITHOUT" >&2
+fi
+"""
 
 
 class ClickHouseSettings(Sized):
@@ -61,6 +78,19 @@ class ClickHouseSettings(Sized):
 
 
 @dataclass(frozen=True)
+class Functions:
+    """An application's own functions: programs of its image, which the server runs when a query calls them."""
+
+    image: str
+    scripts: str
+    """The folder of the programs in the image."""
+    definitions: str
+    """The file there that says how each is called."""
+    without: str
+    """What does not work where they are missing."""
+
+
+@dataclass(frozen=True)
 class Application:
     """What an application wants of its server: a version, a user with a profile of settings, and who may call."""
 
@@ -68,6 +98,10 @@ class Application:
     user: str
     profile: Mapping[str, object]
     callers: Sequence[Peer]
+    calls: Sequence[Flow] = ()
+    """Whom the server calls, beside the bucket that it is saved to."""
+    configuration: Configuration = field(default_factory=Configuration)
+    functions: Functions | None = None
 
 
 def footprints(name: str, settings: ClickHouseSettings, backups: BackupSettings) -> tuple[Footprint, ...]:
@@ -81,8 +115,8 @@ def footprints(name: str, settings: ClickHouseSettings, backups: BackupSettings)
 class ClickHouse(Construct):
     """A StatefulSet `<name>` with the application's user, its password in the Secret `<name>`.
 
-    The cluster that `ON CLUSTER` names is called `cluster`; replicated tables work, with one replica. Where `backups`
-    names a bucket the server saves all databases to `folder` of it.
+    Replicated tables and `ON CLUSTER` work, with one replica. Where `backups` names a bucket the server saves all
+    databases to `folder` of it.
     """
 
     cluster = CLUSTER
@@ -119,10 +153,13 @@ class ClickHouse(Construct):
             passwords={_PASSWORD_KEY: Password()},
             revision=credentials_revision,
         )
+        configuration = application.configuration
         files = {
-            "server.yaml": self._file("server", server(settings.memory)),
+            "server.yaml": self._file("server", server(settings.memory, configuration, host_of(backups))),
             "bucket.yaml": self._bucket_file(folder, backups),
-            "users.yaml": self._file("users", users(application.user, settings.memory, application.profile)),
+            "users.yaml": self._file(
+                "users", users(application.user, settings.memory, application.profile, configuration)
+            ),
         }
         config = ConfigMapV1(
             self, "config", metadata=ConfigMapV1Metadata(name=name, namespace=namespace, labels=pods), data=files
@@ -149,6 +186,7 @@ class ClickHouse(Construct):
                 *(Flow(peer, ports=(HTTP_PORT, TCP_PORT)) for peer in application.callers),
                 Flow(Peer(pods=backup_pods_of(name)), ports=(TCP_PORT,)),
             ],
+            calls=application.calls,
         )
         self.resource = workload.StatefulSetV1(
             self,
@@ -166,7 +204,7 @@ class ClickHouse(Construct):
                             "strata/configuration": Fn.sha256(Fn.join("", list(files.values()))),
                         },
                     ),
-                    spec=_pod(name, application.image, _variables(auth, backup_auth, backups), environment, settings),
+                    spec=_pod(name, application, _variables(auth, backup_auth, backups), environment, settings),
                 ),
                 volume_claim_template=[
                     workload.StatefulSetV1SpecVolumeClaimTemplate(
@@ -237,7 +275,7 @@ def _variables(
 
 def _pod(
     name: str,
-    image: str,
+    application: Application,
     variables: list[workload.StatefulSetV1SpecTemplateSpecContainerEnv],
     environment: Environment,
     settings: ClickHouseSettings,
@@ -249,9 +287,11 @@ def _pod(
         f"{_CONFIG}/users.d/users.yaml": ("config", "users.yaml"),
         "/tmp": ("scratch", None),  # noqa: S108 (a volume of the pod's own)
     }
+    if application.functions is not None:
+        mounts[FUNCTIONS] = ("functions", None)
     container = workload.StatefulSetV1SpecTemplateSpecContainer(
         name="clickhouse",
-        image=image,
+        image=application.image,
         # Not the image's entry point: that one rewrites the users' files. It also switches the watchdog off.
         command=["clickhouse-server", f"--config-file={_CONFIG}/config.xml"],
         env=variables,
@@ -284,11 +324,24 @@ def _pod(
         ),
         volume_mount=[
             workload.StatefulSetV1SpecTemplateSpecContainerVolumeMount(
-                name=volume, mount_path=path, sub_path=sub_path, read_only=volume == "config"
+                name=volume, mount_path=path, sub_path=sub_path, read_only=volume in ("config", "functions")
             )
             for path, (volume, sub_path) in mounts.items()
         ],
     )
+    host, functions = application.configuration.host, application.functions
+    volumes = [
+        workload.StatefulSetV1SpecTemplateSpecVolume(
+            name="config",
+            config_map=workload.StatefulSetV1SpecTemplateSpecVolumeConfigMap(name=name),
+        ),
+        *(
+            workload.StatefulSetV1SpecTemplateSpecVolume(
+                name=volume, empty_dir=workload.StatefulSetV1SpecTemplateSpecVolumeEmptyDir()
+            )
+            for volume in ("scratch", *(["functions"] if functions else []))
+        ),
+    ]
     return workload.StatefulSetV1SpecTemplateSpec(
         priority_class_name=environment.priority_class,
         automount_service_account_token=False,
@@ -302,14 +355,34 @@ def _pod(
             fs_group_change_policy="OnRootMismatch",
             seccomp_profile=workload.StatefulSetV1SpecTemplateSpecSecurityContextSeccompProfile(type="RuntimeDefault"),
         ),
+        # A cluster's host is local, and statements run on it, only if its address is the server's own.
+        host_aliases=None
+        if host == "localhost"
+        else [workload.StatefulSetV1SpecTemplateSpecHostAliases(ip="127.0.0.1", hostnames=[host])],
+        init_container=[_functions(functions)] if functions else None,
         container=[container],
-        volume=[
-            workload.StatefulSetV1SpecTemplateSpecVolume(
-                name="config",
-                config_map=workload.StatefulSetV1SpecTemplateSpecVolumeConfigMap(name=name),
-            ),
-            workload.StatefulSetV1SpecTemplateSpecVolume(
-                name="scratch", empty_dir=workload.StatefulSetV1SpecTemplateSpecVolumeEmptyDir()
-            ),
+        volume=volumes,
+    )
+
+
+def _functions(functions: Functions) -> workload.StatefulSetV1SpecTemplateSpecInitContainer:
+    variables = {"SCRIPTS": functions.scripts, "DEFINITIONS": functions.definitions, "WITHOUT": functions.without}
+    return workload.StatefulSetV1SpecTemplateSpecInitContainer(
+        name="functions",
+        image=functions.image,
+        command=["/bin/sh", "-c", _FUNCTIONS_SCRIPT],
+        env=[
+            workload.StatefulSetV1SpecTemplateSpecInitContainerEnv(name=variable, value=value)
+            for variable, value in variables.items()
+        ],
+        resources=workload.StatefulSetV1SpecTemplateSpecInitContainerResources(**resolve(_FUNCTIONS_RESOURCES)),
+        security_context=workload.StatefulSetV1SpecTemplateSpecInitContainerSecurityContext(
+            allow_privilege_escalation=False,
+            read_only_root_filesystem=True,
+            run_as_non_root=True,
+            capabilities=workload.StatefulSetV1SpecTemplateSpecInitContainerSecurityContextCapabilities(drop=["ALL"]),
+        ),
+        volume_mount=[
+            workload.StatefulSetV1SpecTemplateSpecInitContainerVolumeMount(name="functions", mount_path=FUNCTIONS)
         ],
     )

@@ -106,3 +106,12 @@ def address_of(folder: str, backups: BackupSettings) -> Reference:
         backups.bucket,
         folder,
     )
+
+
+def host_of(backups: BackupSettings) -> Reference:
+    """Return the host that the bucket is reached at, without its port."""
+    return expression(
+        'try(regex("^https?://([A-Za-z0-9.-]+)", {})[0], format("s3.%s.amazonaws.com", {}))',
+        backups.endpoint,
+        backups.region,
+    )

@@ -1,6 +1,7 @@
 """The configuration of a ClickHouse server, as files: sized for the memory of one small container."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from constructs.reference import Reference, expression, mebibytes
 
@@ -38,15 +39,67 @@ _LOG_DAYS = {
     "trace_log": 3,
 }
 
+# Where the pod has an application's own functions, which queries call: programs, and what says how they are called.
+FUNCTIONS = "/functions"
+FUNCTION_SCRIPTS, FUNCTION_DEFINITIONS = f"{FUNCTIONS}/scripts", f"{FUNCTIONS}/definitions"
+
+# What only the user that saves may do. A view that is made with somebody else as its definer reads as that one.
+_OF_NOBODY = ("ACCESS MANAGEMENT ON *.*", "NAMED COLLECTION ADMIN ON *", "SET DEFINER ON *")
+# What opens a way out of the server, beside a source, or shows what lies under its tables.
+_WAYS_OUT = "SOURCES, BACKUP, INTROSPECTION, displaySecretsInShowAndSelect, SYSTEM SHUTDOWN ON *.*"
+
+
+@dataclass(frozen=True)
+class Confinement:
+    """What an application's queries may reach beyond the server's own tables: these sources, and these hosts."""
+
+    sources: Sequence[str]
+    """As GRANT calls them: `KAFKA`, `REMOTE`."""
+    hosts: Sequence[str]
+    """Beside the bucket's. Holds for every query and every table, whoever asks."""
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What one application's server has that another's has not."""
+
+    clusters: Sequence[str] = (CLUSTER,)
+    """The names by which `ON CLUSTER` and Distributed tables know the server."""
+    # SigNoz's migrator asks any other host than localhost as the user `default`, who is closed to the network.
+    host: str = "localhost"
+    """How it is called in them. Another name is its own address within its pod, so that it knows itself by it."""
+    macros: Mapping[str, str] = field(default_factory=lambda: {"shard": "01", "replica": "0"})
+    """What `{shard}`, `{replica}` and others stand for in statements."""
+    collections: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Named collections, which the application's user may use."""
+    logs: Mapping[str, int] = field(default_factory=dict)
+    """Logs about itself beside those of every server, and for how many days they are kept."""
+    confinement: Confinement | None = None
+    """None: its queries reach whatever the pod does."""
+    readers: Mapping[str, str] = field(default_factory=dict)
+    """Users without a password, within the pod only, and the database that each may read: whom dictionaries read as."""
+    has_functions: bool = False
+    """Whether there are functions of its own in the pod."""
+
+    def grants(self) -> list[str]:
+        """Return what the application's user, and `default`, may do: all but what is named."""
+        granted = [f"NAMED COLLECTION ON {name}" for name in self.collections]
+        revoked = list(_OF_NOBODY)
+        if self.confinement is not None:
+            revoked.append(_WAYS_OUT)
+            granted.append(f"{', '.join(self.confinement.sources)} ON *.*")
+        return ["GRANT ALL ON *.*", *(f"REVOKE {item}" for item in revoked), *(f"GRANT {item}" for item in granted)]
+
 
 def pods_of(name: str) -> dict[str, str]:
     """Return the labels of a server's pods."""
     return {"app.kubernetes.io/name": "clickhouse", "app.kubernetes.io/instance": name}
 
 
-def server(memory: str) -> dict[str, object]:
+def server(memory: str, configuration: Configuration, bucket_host: Reference) -> dict[str, object]:
     """Return what differs from the image's own config.xml, for a container with this much memory."""
-    logs = {log: {"ttl": f"event_date + INTERVAL {days} DAY DELETE"} for log, days in _LOG_DAYS.items()}
+    days_of = {**_LOG_DAYS, **configuration.logs}
+    logs = {log: {"ttl": f"event_date + INTERVAL {days} DAY DELETE"} for log, days in days_of.items()}
     logs["text_log"]["level"] = "information"
     return {
         "logger": {
@@ -59,11 +112,13 @@ def server(memory: str) -> dict[str, object]:
         "async_load_databases": False,
         **_memory(memory),
         **_threads(),
-        "macros": {"shard": "01", "replica": "0"},
-        # By localhost, since SigNoz's migrator asks any other host as the user `default`, who is closed to the network.
+        "macros": dict(configuration.macros),
         "remote_servers": {
             "@replace": "1",
-            CLUSTER: {"shard": {"replica": {"host": "localhost", "port": TCP_PORT}}},
+            **{
+                name: {"shard": {"replica": {"host": configuration.host, "port": TCP_PORT}}}
+                for name in configuration.clusters
+            },
         },
         "distributed_ddl": {"path": "/clickhouse/task_queue/ddl"},
         "zookeeper": {"node": {"host": "localhost", "port": 9181}},
@@ -77,7 +132,21 @@ def server(memory: str) -> dict[str, object]:
         **logs,
         # Its own engine forbids a ttl.
         "opentelemetry_span_log": {"@remove": "1"},
+        **_additions(configuration, bucket_host),
     }
+
+
+def _additions(configuration: Configuration, bucket_host: Reference) -> dict[str, object]:
+    """Return the sections that only some applications' servers have."""
+    found: dict[str, object] = {}
+    if configuration.collections:
+        found["named_collections"] = {name: dict(values) for name, values in configuration.collections.items()}
+    if configuration.confinement is not None:
+        found["remote_url_allow_hosts"] = {"host": [*configuration.confinement.hosts, bucket_host]}
+    if configuration.has_functions:
+        found["user_scripts_path"] = f"{FUNCTION_SCRIPTS}/"
+        found["user_defined_executable_functions_config"] = f"{FUNCTION_DEFINITIONS}/*_function.xml"
+    return found
 
 
 def _memory(memory: str) -> dict[str, object]:
@@ -138,21 +207,27 @@ def bucket(url: Reference, region: str) -> dict[str, object]:
     }
 
 
-def users(user: str, memory: str, profile: Mapping[str, object]) -> dict[str, object]:
+def users(user: str, memory: str, profile: Mapping[str, object], configuration: Configuration) -> dict[str, object]:
     """Return the users: `user` and the one that saves from the network, and `default` from inside the pod only."""
-    return {
-        "profiles": {"default": {"max_memory_usage": _share(memory, 0.4), **profile}},
-        "users": {
-            # Whoever may ask as `user` can become this one, by a query to the server's own address: it may not do more.
-            "default": {
-                "networks": {"@replace": "1", "ip": ["127.0.0.1", "::1"]},
-                "access_management": 0,
-                "named_collection_control": 0,
-            },
-            user: _user(PASSWORD_VARIABLE),
-            BACKUP_USER: {**_user(BACKUP_PASSWORD_VARIABLE), "named_collection_control": 1},
-        },
+    within_the_pod = {"networks": {"@replace": "1", "ip": ["127.0.0.1", "::1"]}}
+    grants = {"grants": {"query": configuration.grants()}}
+    found: dict[str, object] = {
+        # Whoever may ask as `user` can become this one, by a query to the server's own address: it may not do more.
+        "default": {**within_the_pod, "access_management": 0, "named_collection_control": 0, **grants},
+        user: {**_user(PASSWORD_VARIABLE), **grants},
+        BACKUP_USER: {**_user(BACKUP_PASSWORD_VARIABLE), "named_collection_control": 1},
     }
+    found |= {
+        name: {
+            "no_password": "",
+            **within_the_pod,
+            "profile": "default",
+            "quota": "default",
+            "grants": {"query": f"GRANT SELECT, dictGet ON {database}.*"},
+        }
+        for name, database in configuration.readers.items()
+    }
+    return {"profiles": {"default": {"max_memory_usage": _share(memory, 0.4), **profile}}, "users": found}
 
 
 def _user(password_variable: str) -> dict[str, object]:

@@ -25,6 +25,33 @@ postgres_recovery = {
   keep       = [1, 2]
 }
 
+posthog = {
+  services = {
+    web                     = { cpu = "500m", memory = "3Gi", replicas = 2 }
+    worker                  = { cpu = "300m", memory = "4Gi" }
+    capture                 = { cpu = "100m", memory = "256Mi", replicas = 5 }
+    replay_capture          = { cpu = "75m", memory = "320Mi" }
+    feature_flags           = { cpu = "75m", memory = "320Mi" }
+    hypercache_server       = { cpu = "50m", memory = "128Mi" }
+    ingestion_general       = { cpu = "300m", memory = "1536Mi", replicas = 2 }
+    ingestion_sessionreplay = { cpu = "150m", memory = "1Gi" }
+    property_defs           = { cpu = "50m", memory = "256Mi" }
+    plugins                 = { cpu = "150m", memory = "1Gi" }
+    recording_api           = { cpu = "75m", memory = "640Mi" }
+    personhog_replica       = { cpu = "50m", memory = "128Mi" }
+    personhog_router        = { cpu = "50m", memory = "96Mi" }
+  }
+  clickhouse = {
+    cpu     = "2"
+    memory  = "8Gi"
+    storage = "80Gi"
+  }
+  kafka   = { cpu = "200m", memory = "2Gi", storage = "30Gi", retention_size = "200Mi" }
+  redis   = { cpu = "75m", memory = "768Mi", storage = "4Gi" }
+  valkey  = { cpu = "50m", memory = "192Mi" }
+  objects = { cpu = "75m", memory = "768Mi", storage = "30Gi" }
+}
+
 redis = {
   replicas = 3
   cpu      = "150m"
@@ -49,28 +76,5 @@ signoz = {
     cpu     = "1"
     memory  = "6Gi"
     storage = "60Gi"
-  }
-}
-
-posthog = {
-  kafka = {
-    cpu            = "200m"
-    memory         = "2Gi"
-    storage        = "30Gi"
-    retention_size = "200Mi"
-  }
-  redis = {
-    cpu     = "60m"
-    memory  = "768Mi"
-    storage = "4Gi"
-  }
-  valkey = {
-    cpu    = "30m"
-    memory = "192Mi"
-  }
-  objects = {
-    cpu     = "70m"
-    memory  = "640Mi"
-    storage = "30Gi"
   }
 }

@@ -56,6 +56,7 @@ def footprints(settings: ObjectSettings) -> tuple[Footprint, ...]:
 class Objects(Construct):
     """A bucket at `endpoint_url`; the keys `access_key_key` and `secret_key_key` of the Secret `secret` open it."""
 
+    port = _PORT
     access_key_key = _ID_KEY
     secret_key_key = _SECRET_KEY
 
