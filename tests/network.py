@@ -37,13 +37,19 @@ PODS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
             name: {"app.kubernetes.io/instance": "signoz", "app.kubernetes.io/component": component}
             for name, component in _SIGNOZ.items()
         },
-        "signoz-clickhouse": {
-            "app.kubernetes.io/name": "clickhouse",
-            "app.kubernetes.io/instance": "signoz-clickhouse",
+        **{
+            name: {"app.kubernetes.io/name": "clickhouse", "app.kubernetes.io/instance": name}
+            for name in ("posthog-clickhouse", "signoz-clickhouse")
         },
         **{
             name: {"app.kubernetes.io/name": name}
-            for name in ("signoz-clickhouse-backups", "signoz-preferences", "signoz-snapshots")
+            for name in (
+                "posthog-clickhouse-backups",
+                "posthog-retention",
+                "signoz-clickhouse-backups",
+                "signoz-preferences",
+                "signoz-snapshots",
+            )
         },
         **_ENVIRONMENT,
     },
@@ -153,6 +159,11 @@ TABLE: Sequence[Way] = (
     Way(_at(MONITORING, "signoz-snapshots"), ANY_ADDRESS.name, "443", _BUCKET),
     Way(_at(MONITORING, "signoz-snapshots"), ANY_ADDRESS.name, "6443", _NO_BUCKET),
     Way(_at(MONITORING, "signoz-telemetrystore-migrator"), _at(MONITORING, "signoz-clickhouse"), "8123, 9000"),
+    Way(_at(MONITORING, "posthog-clickhouse"), ANY_ADDRESS.name, "443", _BUCKET),
+    Way(_at(MONITORING, "posthog-clickhouse-backups"), _at(MONITORING, "posthog-clickhouse"), "9000"),
+    Way(_at(MONITORING, "posthog-clickhouse-backups"), ANY_ADDRESS.name, "443", _BUCKET),
+    Way(_at(MONITORING, "posthog-clickhouse-backups"), ANY_ADDRESS.name, "6443", _NO_BUCKET),
+    Way(_at(MONITORING, "posthog-retention"), _at(MONITORING, "posthog-clickhouse"), "9000"),
     Way(_at(MONITORING, CLIENT), _at("iac", "vault"), "8200"),
     Way(_at("iac", "cloudnative-pg"), _at(DATA, "postgres"), "5432, 8000"),
     Way(_at("kube-system", "traefik"), _at(MONITORING, "signoz"), "8080"),

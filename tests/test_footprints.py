@@ -104,6 +104,7 @@ FIXED = {
     "cert-manager-webhook",
     "cert-manager-startupapicheck",
     "operators-ready",
+    "posthog-retention",
     "redis-handover",
     "signoz-preferences",
     "vault-configure",

@@ -25,6 +25,14 @@ postgres_recovery = {
   keep       = [1, 2]
 }
 
+posthog = {
+  clickhouse = {
+    cpu     = "2"
+    memory  = "8Gi"
+    storage = "80Gi"
+  }
+}
+
 redis = {
   replicas = 3
   cpu      = "150m"
