@@ -26,10 +26,10 @@ FINGERPRINT = find $(INPUTS) $(OUTPUTS) -type f ! -path '*/.terraform/*' ! -path
 LOCK = $(RUN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 \
   --generate-hashes --no-emit-index-url --no-header --output-file
 
-.PHONY: help synth test check lint types imports fresh bench e2e doctor bootstrap secrets plan apply recover backup restore teardown budget dashboards nodes state move-state init who lock clean
+.PHONY: help synth test check lint types imports fresh bench e2e doctor bootstrap secrets plan apply recover backup restore teardown budget dashboards posthog-images nodes state move-state init who lock clean
 
 help: ## Print the targets
-	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-10s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
 
 synth: $(VENV)/synth ## Write terraform/, atlantis.yaml and docs/settings.md from envs/*.tfvars
 	@if [ "$$($(FINGERPRINT))" != "$$(cat $(VENV)/synthesized 2>/dev/null)" ]; then \
@@ -104,6 +104,9 @@ teardown: who ## Take the environment ENV down, after a last backup; DRY_RUN=1 o
 dashboards: export DRY_RUN := $(DRY_RUN)
 dashboards: who ## Put the dashboards and alerts of dashboards/ into the SigNoz of ENV (staging); DRY_RUN=1 only says which
 	@$(ACT) $(RUN)/python -m stacks.dashboards $(ENV)
+
+posthog-images: $(VENV)/synth ## Find the next set of PostHog's images, and write it to versions.toml; ARGS="--day=2026-07-01 --dry-run"
+	@$(RUN)/python -m stacks.posthog_images $(ARGS)
 
 nodes: ENV = infra
 nodes: export KUBE_CONFIG_PATH = $(abspath $(KUBECONFIG))

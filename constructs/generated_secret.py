@@ -7,9 +7,9 @@ from cdktf import ITerraformDependable, TerraformStack
 from cdktf_cdktf_provider_kubernetes.secret_v1 import SecretV1, SecretV1Metadata
 
 from constructs import Construct
-from constructs.reference import EACH_KEY, Reference, number
+from constructs.reference import EACH_KEY, Reference, number, text
 
-# On the pods that read a generated secret only when they start: a new revision restarts them.
+# On every generated secret, and on the pods that read one only when they start: a new revision restarts them.
 REVISION_ANNOTATION = "strata/credentials-revision"
 
 
@@ -33,6 +33,8 @@ class GeneratedSecret(Construct):
 
     Terraform draws new values in every run and writes them only when the revision changes, so to rotate is to bump
     the revision. Readers take the Secret by its `name`.
+
+    The Secret says which revision it is, in the same request that writes it: `CredentialCopy` asks for that.
     """
 
     def __init__(
@@ -59,10 +61,17 @@ class GeneratedSecret(Construct):
             stack.add_override(self._ephemeral[key], password.arguments())
             data[key] = f"${{{self._ephemeral[key]}.result}}"
         self.name = name
+        self.namespace = namespace
+        self.revision = revision
         self.resource = SecretV1(
             self,
             "this",
-            metadata=SecretV1Metadata(name=name, namespace=namespace, labels=labels),
+            metadata=SecretV1Metadata(
+                name=name,
+                namespace=namespace,
+                labels=labels,
+                annotations={REVISION_ANNOTATION: text(revision)},
+            ),
             type=type_,
             data_wo=data,
             data_wo_revision=number(revision),

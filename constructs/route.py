@@ -40,12 +40,25 @@ class Addresses:
 
 # All paths of a host.
 EVERYTHING: Mapping[str, str] = {"/": "Prefix"}
+# All paths of a host that no branch takes. Traefik asks the longest rule first, and `Path("/s")` is shorter than
+# `PathPrefix("/")`: only without a path at all does the rule come last (v3.7.8, pkg/muxer/http/mux.go).
+THE_REST: Mapping[str, str] = {"": "ImplementationSpecific"}
+
+
+@dataclass(frozen=True)
+class Branch:
+    """Paths of the host that lead to the port of another Service."""
+
+    paths: Mapping[str, str]
+    backend: str
+    port: int
 
 
 class Route(Construct):
     """An Ingress for the host of `service`, with a certificate of the cluster's issuer, to a port of its Service.
 
-    `paths` are the paths that it leads to, each with its type: `Exact`, or `Prefix` for all below it as well.
+    `paths` are the paths that it leads to, each with its type: `Exact`, or `Prefix` for all below it as well. With
+    `branches` some paths lead elsewhere; give `THE_REST` as `paths` then.
     """
 
     def __init__(
@@ -59,20 +72,13 @@ class Route(Construct):
         port: int,
         addresses: Addresses,
         paths: Mapping[str, str] = EVERYTHING,
+        branches: Sequence[Branch] = (),
         depends_on: Sequence[ITerraformDependable],
     ) -> None:
         super().__init__(scope, id_)
         self.host = addresses.host(service)
-        to_service = IngressV1SpecRuleHttpPathBackend(
-            service=IngressV1SpecRuleHttpPathBackendService(
-                name=backend, port=IngressV1SpecRuleHttpPathBackendServicePort(number=port)
-            )
-        )
-        http = IngressV1SpecRuleHttp(
-            path=[
-                IngressV1SpecRuleHttpPath(path=path, path_type=kind, backend=to_service) for path, kind in paths.items()
-            ]
-        )
+        found = [path for branch in (*branches, Branch(paths, backend, port)) for path in _paths(branch)]
+        http = IngressV1SpecRuleHttp(path=found)
         IngressV1(
             self,
             "this",
@@ -91,3 +97,15 @@ class Route(Construct):
             ),
             depends_on=list(depends_on),
         )
+
+
+def _paths(branch: Branch) -> list[IngressV1SpecRuleHttpPath]:
+    to_service = IngressV1SpecRuleHttpPathBackend(
+        service=IngressV1SpecRuleHttpPathBackendService(
+            name=branch.backend, port=IngressV1SpecRuleHttpPathBackendServicePort(number=branch.port)
+        )
+    )
+    return [
+        IngressV1SpecRuleHttpPath(path=path or None, path_type=kind, backend=to_service)
+        for path, kind in branch.paths.items()
+    ]

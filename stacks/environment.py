@@ -1,5 +1,6 @@
 """The stack of one environment: L3 and L4, in two namespaces that it does not own."""
 
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from pydantic import ValidationInfo, field_validator
@@ -7,20 +8,31 @@ from pydantic import ValidationInfo, field_validator
 from constructs import Construct
 from constructs.deletion_lock import DeletionLock
 from constructs.environment import Environment
+from constructs.generated_secret import GeneratedSecret
 from constructs.l3_data.postgres import (
     NO_BUCKET,
     Postgres,
     PostgresRecovery,
     PostgresRecoverySettings,
     PostgresSettings,
+    SystemDatabases,
 )
 from constructs.l3_data.redis import Redis, RedisSettings
+from constructs.l4_insight.posthog import database
 from constructs.l4_insight.posthog.posthog import PostHog, PostHogSettings
 from constructs.l4_insight.signoz import SigNoz, SigNozSettings
 from constructs.metrics import ScrapeTarget
+from constructs.reference import Reference, literal, mebibytes
+from constructs.settings import mebibytes_of
 from constructs.variable import Rule
 from stacks.backend import Backend
 from stacks.stack import Stack, StackSettings
+
+_NEEDS_POSTGRES = "posthog needs postgres, where its database is; add it to components"
+_TAKEN = f"{database.SYSTEM} is PostHog's own database; give another name"
+_TOO_SMALL = (
+    f"give {database.LEAST_MEBIBYTES}Mi or more: there is a connection for every 8Mi, and PostHog opens a hundred"
+)
 
 
 class EnvironmentSettings(StackSettings):
@@ -50,6 +62,28 @@ class EnvironmentSettings(StackSettings):
         return recovery
 
 
+def contradictions(file: EnvironmentSettings) -> Iterator[tuple[str, str]]:
+    """Yield the keys of an environment's file that are right, each by itself, but not with its `components`."""
+    if "posthog" not in file.components:
+        return
+    if "postgres" not in file.components:
+        yield "components", _NEEDS_POSTGRES
+    if database.SYSTEM in file.postgres.databases:
+        yield "postgres.databases", _TAKEN
+    if mebibytes_of(file.postgres.memory) < database.LEAST_MEBIBYTES:
+        yield "postgres.memory", f'found "{file.postgres.memory}"; {_TOO_SMALL}'
+
+
+def _pins(file: EnvironmentSettings) -> Iterator[Rule]:
+    """Yield the same as `contradictions` of what may change without a synthesis, as Terraform asks it."""
+    yield Rule("postgres_recovery", 'var.postgres_recovery.source == 0 || var.backups.bucket != ""', NO_BUCKET)
+    if "posthog" in file.components:
+        name = literal(database.SYSTEM)
+        size = mebibytes(Reference("var.postgres.memory")).expression
+        yield Rule("postgres", f"!contains(keys(var.postgres.databases), {name})", _TAKEN)
+        yield Rule("postgres", f"try({size} >= {database.LEAST_MEBIBYTES}, true)", f"memory: {_TOO_SMALL}")
+
+
 class EnvironmentStack(Stack[EnvironmentSettings]):
     """One environment's data and insight."""
 
@@ -61,16 +95,16 @@ class EnvironmentStack(Stack[EnvironmentSettings]):
             is_infra=False,
             namespace=environment.data_namespace,
             backend=backend,
-            pins=[
-                Rule("postgres_recovery", 'var.postgres_recovery.source == 0 || var.backups.bucket != ""', NO_BUCKET)
-            ],
+            pins=list(_pins(file)),
         )
         variables = self.variables
         targets: list[ScrapeTarget] = []
         if "redis" in file.components:
             redis = Redis(self, "redis", environment=environment, backups=variables.backups, settings=variables.redis)
             targets += redis.targets
+        credentials: Mapping[str, GeneratedSecret] = {}
         if "postgres" in file.components:
+            posthog = SystemDatabases(database.SYSTEM, database.DATABASES, variables.posthog.credentials_revision)
             postgres = Postgres(
                 self,
                 "postgres",
@@ -78,8 +112,10 @@ class EnvironmentStack(Stack[EnvironmentSettings]):
                 backups=variables.backups,
                 recovery=variables.postgres_recovery,
                 settings=variables.postgres,
+                systems=[posthog] if "posthog" in file.components else [],
             )
             targets += postgres.targets
+            credentials = postgres.credentials
         if "signoz" in file.components:
             SigNoz(
                 self,
@@ -97,6 +133,7 @@ class EnvironmentStack(Stack[EnvironmentSettings]):
                 environment=environment,
                 addresses=self.addresses,
                 backups=variables.backups,
+                credential=credentials[database.SYSTEM],
                 settings=variables.posthog,
             )
         DeletionLock(self, "lock", name="stack", namespace=environment.data_namespace, holds=self)

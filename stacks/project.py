@@ -13,7 +13,7 @@ from constructs.l2_platform.kubero import refused_pipelines
 from constructs.l2_platform.telemetry import Observers
 from stacks import tfvars
 from stacks.backend import Backend
-from stacks.environment import EnvironmentSettings
+from stacks.environment import EnvironmentSettings, contradictions
 from stacks.infra import ONE_ENVIRONMENT, InfraSettings
 from stacks.problems import found_words, problem_lines
 from stacks.quotas import refusals
@@ -172,6 +172,8 @@ def _contradictions(project: Project) -> Iterator[str]:
     for name in sorted({name for name in given if given.count(name) > 1}):
         yield f'envs/{INFRA}.tfvars: tenants: found the application "{name}" twice; {ONE_ENVIRONMENT}'
     yield from _missing_components(project)
+    for name, file in environments.items():
+        yield from (f"envs/{name}.tfvars: {key}: {remedy}" for key, remedy in contradictions(file))
     yield from refusals(project.infra, environments)
     prefixes = sorted(settings.env_prefix for settings in environments.values() if settings.env_prefix)
     for key, remedy in refused_pipelines(project.infra.kubero.namespaces, project.infra.base_domain, prefixes):

@@ -88,6 +88,7 @@ def _of_an_environment(settings: Mapping[str, Any]) -> Iterator[Supplied]:
     yield from _bucket(settings, environment.data_namespace, _DATA_STORES)
     yield from _bucket(settings, environment.monitoring_namespace, _MONITORING_STORES)
     yield from _channel(settings, environment.monitoring_namespace)
+    yield from _objects(settings, environment.monitoring_namespace)
 
 
 def _zone(infra: Mapping[str, Any]) -> Iterator[Supplied]:
@@ -136,6 +137,13 @@ def _channel(settings: Mapping[str, Any], namespace: str) -> Iterator[Supplied]:
     alerts = settings["signoz"]["alerts"]
     if "signoz" in settings["components"] and alerts["channel"] != "none":
         yield Supplied(namespace, alerts["secret"], ("url",), f"SigNoz sends alerts to {alerts['channel']} by it")
+
+
+def _objects(settings: Mapping[str, Any], namespace: str) -> Iterator[Supplied]:
+    objects = settings["posthog"]["objects"]
+    if "posthog" in settings["components"] and objects["bucket"]:
+        purpose = f"PostHog keeps recordings and exports in the bucket {objects['bucket']} with it"
+        yield Supplied(namespace, objects["secret"], BUCKET_KEYS, purpose)
 
 
 def _client(infra: Mapping[str, Any]) -> Iterator[Supplied]:

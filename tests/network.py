@@ -15,6 +15,51 @@ _ENVIRONMENT = {**_EVERYWHERE, CLIENT: {"strata/vault": "client"}}
 _SIGNOZ = {"signoz": "signoz", "signoz-otel-collector": "otel-collector"}
 _SIGNOZ |= {"signoz-telemetrystore-migrator": "signoz-telemetrystore-migrator"}
 
+# PostHog's pods by their component, each with what it calls in its own namespace, and its own port. Where PostHog is,
+# all of this is.
+_POSTHOG: Mapping[str, tuple[str, str]] = {
+    "web": (
+        "capture clickhouse feature-flags kafka objects personhog-router plugins recording-api redis replay-capture",
+        "8000",
+    ),
+    "worker": (
+        "capture clickhouse feature-flags kafka objects personhog-router plugins recording-api redis replay-capture",
+        "",
+    ),
+    "capture": ("kafka redis", "3000"),
+    "replay-capture": ("kafka redis", "3000"),
+    "feature-flags": ("objects redis", "3001"),
+    "hypercache-server": ("objects redis", "3002"),
+    "ingestion-general": ("clickhouse kafka personhog-router redis valkey", ""),
+    "ingestion-sessionreplay": ("kafka objects redis", ""),
+    "property-defs": ("kafka", ""),
+    "plugins": ("capture clickhouse kafka objects personhog-router redis valkey web", "6738"),
+    "recording-api": ("clickhouse kafka objects redis", "6738"),
+    "personhog-replica": ("", "50051"),
+    "personhog-router": ("personhog-replica", "50052"),
+    "topics": ("kafka", ""),
+    "migrate": ("clickhouse kafka objects redis", ""),
+    "migrations": ("", ""),
+    "kafka": ("", "9092"),
+    "objects": ("", "8333"),
+    "redis": ("", "6379"),
+    "valkey": ("", "6379"),
+    "clickhouse": ("kafka", "8123, 9000"),
+}
+_OF_POSTGRES = (
+    "feature-flags",
+    "ingestion-general",
+    "ingestion-sessionreplay",
+    "migrate",
+    "personhog-replica",
+    "plugins",
+    "property-defs",
+    "recording-api",
+    "web",
+    "worker",
+)
+_OF_TRAEFIK = ("capture", "feature-flags", "hypercache-server", "plugins", "replay-capture", "web")
+
 # The value of a label that differs from one setting to the next: a Postgres cluster's own name.
 ANY_VALUE = "<name>"
 
@@ -36,6 +81,10 @@ PODS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
         **{
             name: {"app.kubernetes.io/instance": "signoz", "app.kubernetes.io/component": component}
             for name, component in _SIGNOZ.items()
+        },
+        **{
+            f"posthog-{component}": {"app.kubernetes.io/name": "posthog", "app.kubernetes.io/component": component}
+            for component in _POSTHOG
         },
         **{
             name: {"app.kubernetes.io/name": "clickhouse", "app.kubernetes.io/instance": name}
@@ -164,6 +213,21 @@ TABLE: Sequence[Way] = (
     Way(_at(MONITORING, "posthog-clickhouse-backups"), ANY_ADDRESS.name, "443", _BUCKET),
     Way(_at(MONITORING, "posthog-clickhouse-backups"), ANY_ADDRESS.name, "6443", _NO_BUCKET),
     Way(_at(MONITORING, "posthog-retention"), _at(MONITORING, "posthog-clickhouse"), "9000"),
+    *(
+        Way(_at(MONITORING, f"posthog-{caller}"), _at(MONITORING, f"posthog-{called}"), _POSTHOG[called][1])
+        for caller, (calls, _) in _POSTHOG.items()
+        for called in calls.split()
+    ),
+    *(Way(_at(MONITORING, f"posthog-{caller}"), _at(DATA, "postgres"), "5432") for caller in _OF_POSTGRES),
+    # Webhooks and mail, and whatever destinations there are.
+    Way(_at(MONITORING, "posthog-web"), ANY_ADDRESS.name, "443"),
+    Way(_at(MONITORING, "posthog-worker"), ANY_ADDRESS.name, "443, 465, 587"),
+    Way(_at(MONITORING, "posthog-plugins"), ANY_ADDRESS.name, "443"),
+    Way(_at(MONITORING, "posthog-migrations"), ANY_ADDRESS.name, "6443"),
+    *(
+        Way(_at("kube-system", "traefik"), _at(MONITORING, f"posthog-{called}"), _POSTHOG[called][1])
+        for called in _OF_TRAEFIK
+    ),
     Way(_at(MONITORING, CLIENT), _at("iac", "vault"), "8200"),
     Way(_at("iac", "cloudnative-pg"), _at(DATA, "postgres"), "5432, 8000"),
     Way(_at("kube-system", "traefik"), _at(MONITORING, "signoz"), "8080"),

@@ -31,9 +31,10 @@ def values(request: pytest.FixtureRequest, project: Project, larger: Project) ->
 
 @pytest.fixture(scope="module")
 def made(
-    values: Project, project: Project, stacks: dict[str, Stack], evaluate: Evaluate, render_what_is_there: Render
+    values: Project, project: Project, request: pytest.FixtureRequest, evaluate: Evaluate, render_what_is_there: Render
 ) -> dict[str, Found]:
     """What every stack makes; with the larger values, infra and one environment, since all of these have the same."""
+    stacks: dict[str, Stack] = request.getfixturevalue("stacks" if values is project else "larger_stacks")
     names = stacks if values is project else ("infra", "staging")
     return {name: made_by(stacks[name], tfvars_of(values, name), evaluate, render_what_is_there) for name in names}
 
@@ -104,7 +105,10 @@ FIXED = {
     "cert-manager-webhook",
     "cert-manager-startupapicheck",
     "operators-ready",
+    "posthog-migrate",
+    "posthog-migrations",
     "posthog-retention",
+    "posthog-topics",
     "redis-handover",
     "signoz-preferences",
     "vault-configure",

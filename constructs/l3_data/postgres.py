@@ -1,8 +1,8 @@
 """Postgres: a CloudNativePG cluster in `data-<environment>`, and every generation of it that a restore has made."""
 
 import itertools
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from annotated_types import Ge, Le
@@ -83,6 +83,15 @@ class DatabaseOwner(Settings):
 
     credentials_revision: int = Field(default=1, ge=1)
     """Bump it to have a new password generated; CloudNativePG sets it, clients must read the Secret again."""
+
+
+@dataclass(frozen=True)
+class SystemDatabases:
+    """What a system of the same stack has in the Cluster: `databases`, all owned by a role of the system's name."""
+
+    system: str
+    databases: Sequence[str]
+    credentials_revision: int
 
 
 class PoolerSettings(Sized):
@@ -167,8 +176,9 @@ def cluster_name(generation: object) -> Reference:
 class Postgres(Construct):
     """A `Cluster` for each generation, and the Service `postgres`: the primary of the one that serves.
 
-    User and password of `app` are in the Secret `postgres-app`, those of another database in `postgres-<database>`.
-    `targets` are where its instances show what they measure.
+    User and password of `app` are in the Secret `postgres-app`, those of another database in `postgres-<database>`, and
+    those of a system in `postgres-<system>`, which `credentials` has by the system's name. `targets` are where its
+    instances show what they measure.
     """
 
     def __init__(
@@ -180,12 +190,14 @@ class Postgres(Construct):
         backups: BackupSettings,
         recovery: PostgresRecoverySettings,
         settings: PostgresSettings,
+        systems: Sequence[SystemDatabases] = (),
     ) -> None:
         super().__init__(scope, id_)
         self._environment = environment
         self._backups = backups
         self._recovery = recovery
         self._settings = settings
+        self._systems = systems
         self._namespace = environment.data_namespace
         self._folder = f"{environment.name}/postgres"
         self._databases = expression("{}", settings.databases)
@@ -204,6 +216,7 @@ class Postgres(Construct):
         auth = self._secret("auth", _DATABASE, settings)
         owners = self._secret("owners", str(EACH_KEY), view(DatabaseOwner, EACH_VALUE.expression))
         owners.for_each(self._databases)
+        self.credentials = {item.system: self._secret(item.system, item.system, item) for item in systems}
         serving = instances_of(str(cluster_name(recovery.generation)))
         self._service("service", NAME, {**serving, "cnpg.io/instanceRole": "primary"}, PORT)
         self._service(
@@ -224,7 +237,11 @@ class Postgres(Construct):
             namespace=self._namespace,
             values=self._values(auth.name),
             each=self._values_of_each(),
-            depends_on=[auth.resource, owners.resource],
+            depends_on=[
+                auth.resource,
+                owners.resource,
+                *(credential.resource for credential in self.credentials.values()),
+            ],
         )
         lock = DeletionLock(
             self,
@@ -246,7 +263,9 @@ class Postgres(Construct):
             user=_DATABASE,
         )
 
-    def _secret(self, id_: str, user: str, settings: PostgresSettings | DatabaseOwner) -> GeneratedSecret:
+    def _secret(
+        self, id_: str, user: str, settings: PostgresSettings | DatabaseOwner | SystemDatabases
+    ) -> GeneratedSecret:
         return GeneratedSecret(
             self,
             id_,
@@ -311,15 +330,19 @@ class Postgres(Construct):
                     "certificates": {"serverAltDNSNames": hosts},
                     "initdb": {"database": _DATABASE, "owner": _DATABASE, "secret": {"name": secret}},
                     "roles": expression(
-                        f"[for name in concat([{{}}], sort(keys({{}}))) : {{{{ name = name, ensure = {{}}, "
+                        f"[for name in concat({{}}, sort(keys({{}}))) : {{{{ name = name, ensure = {{}}, "
                         f'login = true, passwordSecret = {{{{ name = format("{NAME}-%s", name) }}}} }}}}]',
-                        _DATABASE,
+                        [_DATABASE, *(item.system for item in self._systems)],
                         self._databases,
                         "present",
                     ),
                 },
             ),
-            "databases": expression("[for name in sort(keys({})) : {{ name = name, owner = name }}]", self._databases),
+            "databases": expression(
+                "concat({}, [for name in sort(keys({})) : {{ name = name, owner = name }}])",
+                [{"name": name, "owner": item.system} for item in self._systems for name in item.databases],
+                self._databases,
+            ),
             "backups": backup_values(self._backups, settings.backup, folder=self._folder),
             "recovery": recovery_values(
                 self._backups,

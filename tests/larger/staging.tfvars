@@ -26,11 +26,30 @@ postgres_recovery = {
 }
 
 posthog = {
+  services = {
+    web                     = { cpu = "500m", memory = "3Gi", replicas = 2 }
+    worker                  = { cpu = "300m", memory = "4Gi" }
+    capture                 = { cpu = "100m", memory = "256Mi", replicas = 5 }
+    replay_capture          = { cpu = "75m", memory = "320Mi" }
+    feature_flags           = { cpu = "75m", memory = "320Mi" }
+    hypercache_server       = { cpu = "50m", memory = "128Mi" }
+    ingestion_general       = { cpu = "300m", memory = "1536Mi", replicas = 2 }
+    ingestion_sessionreplay = { cpu = "150m", memory = "1Gi" }
+    property_defs           = { cpu = "50m", memory = "256Mi" }
+    plugins                 = { cpu = "150m", memory = "1Gi" }
+    recording_api           = { cpu = "75m", memory = "640Mi" }
+    personhog_replica       = { cpu = "50m", memory = "128Mi" }
+    personhog_router        = { cpu = "50m", memory = "96Mi" }
+  }
   clickhouse = {
     cpu     = "2"
     memory  = "8Gi"
     storage = "80Gi"
   }
+  kafka   = { cpu = "200m", memory = "2Gi", storage = "30Gi" }
+  redis   = { cpu = "75m", memory = "768Mi", storage = "4Gi" }
+  valkey  = { cpu = "50m", memory = "192Mi" }
+  objects = { cpu = "75m", memory = "768Mi", storage = "30Gi" }
 }
 
 redis = {

@@ -5,24 +5,42 @@ from pydantic import Field
 from constructs import Construct
 from constructs.backups import BackupSettings
 from constructs.deletion_lock import DeletionLock
-from constructs.endpoint import Endpoint
 from constructs.environment import Environment
 from constructs.footprint import Footprint
-from constructs.l4_insight.posthog import clickhouse, retention
-from constructs.l4_insight.posthog.clickhouse import PostHogClickHouse, PostHogClickHouseSettings
+from constructs.generated_secret import GeneratedSecret
+from constructs.l4_insight.posthog import clickhouse, kafka, migrations, objects, redis, retention, service
+from constructs.l4_insight.posthog.clickhouse import PostHogClickHouseSettings
+from constructs.l4_insight.posthog.kafka import BoundedKafka, KafkaSettings
+from constructs.l4_insight.posthog.migrations import Migrations, Secrets, Topics
+from constructs.l4_insight.posthog.objects import ObjectSettings
+from constructs.l4_insight.posthog.redis import RedisSettings, ValkeySettings
 from constructs.l4_insight.posthog.retention import Retention, RetentionSettings
-from constructs.network_flow import Peer
+from constructs.l4_insight.posthog.routes import PostHogRoute
+from constructs.l4_insight.posthog.service import PostHogService, ServicesSettings, size_of
+from constructs.l4_insight.posthog.services import KEYS_SECRET, SERVICES, SITE_VARIABLE
+from constructs.l4_insight.posthog.stores import PostHogStores
+from constructs.reference import expression
 from constructs.route import SOLVER, Addresses
-from constructs.settings import Settings
-
-_CLICKHOUSE_CALLERS = ("migrate", "ingestion-general", "plugins", "recording-api", "web", "worker")
+from constructs.settings import Email, Settings
 
 
 class PostHogSettings(Settings):
     """PostHog."""
 
+    admin_email: Email = ""
+    """Who owns the first organization; empty: `admin@<base_domain>`. A later change has no effect."""
+    services: ServicesSettings = ServicesSettings()
+    """The services that PostHog is made of."""
     clickhouse: PostHogClickHouseSettings = PostHogClickHouseSettings()
     """Where events are stored."""
+    kafka: BoundedKafka = KafkaSettings()
+    """What was captured, and not yet stored."""
+    redis: RedisSettings = RedisSettings()
+    """The queue of tasks, and caches."""
+    valkey: ValkeySettings = ValkeySettings()
+    """What may be forgotten."""
+    objects: ObjectSettings = ObjectSettings()
+    """Recordings, exports and files that people upload."""
     retention: RetentionSettings = RetentionSettings()
     """How long data is kept."""
     credentials_revision: int = Field(default=1, ge=1)
@@ -34,12 +52,17 @@ def footprints(settings: PostHogSettings, backups: BackupSettings) -> tuple[Foot
     return (
         *clickhouse.footprints(settings.clickhouse, backups),
         *retention.footprints(settings.retention),
+        *kafka.footprints(settings.kafka),
+        *redis.footprints(settings.redis, settings.valkey),
+        *objects.footprints(settings.objects),
+        *migrations.footprints(),
+        *service.footprints(settings.services),
         SOLVER,
     )
 
 
 class PostHog(Construct):
-    """PostHog at `posthog.<...>`."""
+    """PostHog at `posthog.<...>`; its owner's first password is in the Secret `posthog-admin`."""
 
     def __init__(
         self,
@@ -47,36 +70,59 @@ class PostHog(Construct):
         id_: str,
         *,
         environment: Environment,
-        addresses: Addresses,  # noqa: ARG002
+        addresses: Addresses,
         backups: BackupSettings,
+        credential: GeneratedSecret,
         settings: PostHogSettings,
     ) -> None:
         super().__init__(scope, id_)
         namespace = environment.monitoring_namespace
-        events = PostHogClickHouse(
+        secrets = Secrets(self, "secrets", environment=environment, credentials_revision=settings.credentials_revision)
+        stores = PostHogStores(
             self,
-            "clickhouse",
+            "stores",
             environment=environment,
             backups=backups,
-            callers=[
-                *(Peer(pods=_pods_of(component)) for component in _CLICKHOUSE_CALLERS),
-                Peer(pods=retention.PODS),
-            ],
-            kafka=Endpoint(f"posthog-kafka.{namespace}.svc", 9092, secret="", password_key=""),
-            kafka_pods=Peer(pods=_pods_of("kafka")),
-            settings=settings.clickhouse,
+            credential=credential,
+            clickhouse=settings.clickhouse,
+            kafka=settings.kafka,
+            redis=settings.redis,
+            valkey=settings.valkey,
+            objects=settings.objects,
             credentials_revision=settings.credentials_revision,
         )
+        site = {SITE_VARIABLE: addresses.host("posthog")}
         Retention(
             self,
             "retention",
             environment=environment,
-            endpoint=events.endpoint,
+            endpoint=stores.clickhouse.endpoint,
             settings=settings.retention,
-            depends_on=[events.resource],
+            depends_on=[stores.clickhouse.resource],
         )
-        DeletionLock(self, "lock", name="posthog", namespace=namespace, holds=self)
-
-
-def _pods_of(component: str) -> dict[str, str]:
-    return {"app.kubernetes.io/name": "posthog", "app.kubernetes.io/component": component}
+        topics = Topics(self, "topics", environment=environment, stores=stores.addresses, depends_on=stores.resources)
+        done = Migrations(
+            self,
+            "migrations",
+            environment=environment,
+            stores=stores.addresses,
+            site=site,
+            email=expression('{0} != "" ? {0} : "admin@${{{1}}}"', settings.admin_email, addresses.base_domain),
+            depends_on=[*secrets.resources, *stores.resources, topics.resource],
+        )
+        services = {
+            row.name: PostHogService(
+                self,
+                row.name,
+                row=row,
+                environment=environment,
+                stores=stores.addresses,
+                site=site,
+                settings=size_of(settings.services, row),
+                revision=settings.credentials_revision,
+                depends_on=[*secrets.resources, *stores.resources, done.resource],
+            )
+            for row in SERVICES
+        }
+        PostHogRoute(self, "route", namespace=namespace, addresses=addresses, depends_on=[services["web"].resource])
+        DeletionLock(self, "lock", name="posthog", namespace=namespace, holds=self, also=[f"secrets/{KEYS_SECRET}"])

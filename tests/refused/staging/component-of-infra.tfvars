@@ -1,5 +1,5 @@
 # A component of infra in an environment.
-# expect: envs/staging.tfvars: components.0: found "dashboard"; give "postgres", "redis" or "signoz"
+# expect: envs/staging.tfvars: components.0: found "dashboard"; give "posthog", "postgres", "redis" or "signoz"
 environment = "staging"
 env_prefix = "x-staging"
 base_domain = "example.com"

@@ -1,5 +1,5 @@
 # A component that there is not.
-# expect: envs/staging.tfvars: components.1: found "mysql"; give "postgres", "redis" or "signoz"
+# expect: envs/staging.tfvars: components.1: found "mysql"; give "posthog", "postgres", "redis" or "signoz"
 environment = "staging"
 env_prefix = "x-staging"
 base_domain = "example.com"

@@ -1,0 +1,196 @@
+"""Objects of PostHog, recordings above all: SeaweedFS, which speaks S3, or a bucket of the team's own."""
+
+from collections.abc import Sequence
+
+from pydantic import Field
+
+from constructs import Construct
+from constructs.backups import BUCKET_KEYS, BackupSettings, BucketEndpoint, BucketName, Region
+from constructs.environment import Environment
+from constructs.footprint import Footprint, footprint
+from constructs.generated_secret import GeneratedSecret, Password
+from constructs.l4_insight.posthog.store import CONFIGURATION, Probe, Server, Store, name_of
+from constructs.network_flow import NetworkFlow, Peer
+from constructs.reference import expression, mebibytes
+from constructs.settings import Cpu, Name, Size, Sized
+from constructs.versions import VERSIONS
+
+_COMPONENT = "objects"
+_PORT = 8333
+# The user `seaweed` of the image.
+_USER_ID = 1000
+_BUCKET = "posthog"
+_REGION = "us-east-1"
+_ID_KEY, _SECRET_KEY = BUCKET_KEYS
+# Small files: what has ended is deleted with its whole file. They fill the volume, less a tenth, and no more.
+_FILE_MEBIBYTES = 256
+# PostHog writes a recording below the name of the time that its project keeps recordings.
+_RECORDINGS = {"30d": 30, "90d": 90, "1y": 365, "5y": 1825}
+
+
+class ObjectSettings(Sized):
+    """SeaweedFS, or a bucket of your own, with which there is none."""
+
+    cpu: Cpu = "50m"
+    memory: Size = "512Mi"
+    storage: Size = "20Gi"
+    """Size of its volume. A later change has no effect: K3s's local-path volumes do not grow."""
+    recordings_days: int = Field(default=90, ge=1, le=1825)
+    """Days after which a recording is deleted, if the project in PostHog does not say sooner. It holds for recordings
+    made from then on, and not in a bucket of your own."""
+    bucket: BucketName = ""
+    """A bucket of your own; empty: SeaweedFS."""
+    endpoint: BucketEndpoint = ""
+    """The address of your bucket's store; empty: Amazon's, of the region."""
+    region: Region = _REGION
+    """Your bucket's region."""
+    secret: Name = "posthog-bucket"  # noqa: S105 (a Secret's name)
+    """The Secret with the keys ACCESS_KEY_ID and ACCESS_SECRET_KEY; it must be there where a bucket is given."""
+
+
+def footprints(settings: ObjectSettings) -> tuple[Footprint, ...]:
+    """Return what SeaweedFS asks for, if there is one."""
+    found = footprint(name_of(_COMPONENT), settings.resources(), volumes=[settings.storage])
+    return () if settings.bucket else (found,)
+
+
+class Objects(Construct):
+    """A bucket at `endpoint_url`; the keys `access_key_key` and `secret_key_key` of the Secret `secret` open it."""
+
+    port = _PORT
+    access_key_key = _ID_KEY
+    secret_key_key = _SECRET_KEY
+
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        environment: Environment,
+        callers: Sequence[Peer],
+        settings: ObjectSettings,
+        credentials_revision: int,
+    ) -> None:
+        super().__init__(scope, id_)
+        namespace = environment.monitoring_namespace
+        is_ours = expression('{} == ""', settings.bucket)
+        auth = GeneratedSecret(
+            self,
+            "auth",
+            name=name_of(_COMPONENT),
+            namespace=namespace,
+            passwords={_ID_KEY: Password(length=20), _SECRET_KEY: Password(length=40)},
+            revision=credentials_revision,
+        )
+        auth.resource.add_override("count", f"${{{is_ours.expression} ? 1 : 0}}")
+        store = Store(
+            self,
+            "store",
+            component=_COMPONENT,
+            environment=environment,
+            server=Server(
+                image=VERSIONS.images["seaweedfs"],
+                user=_USER_ID,
+                command=_command(settings),
+                port=_PORT,
+                probe=Probe(path="/healthz", port=_PORT),
+                files={"lifecycle.xml": _ends(settings)},
+                variables=_variables(settings),
+                secret=auth.name,
+                # By these names it knows the one identity that there is; nobody else may do anything.
+                secrets={"AWS_ACCESS_KEY_ID": _ID_KEY, "AWS_SECRET_ACCESS_KEY": _SECRET_KEY},
+                revision=credentials_revision,
+                once_started=_MAKE_BUCKET,
+            ),
+            callers=callers,
+            settings=settings,
+            storage=settings.storage,
+            depends_on=[auth.resource],
+        )
+        store.only_where(is_ours)
+        self._open_ways(namespace, callers, settings)
+        self.resource = store.resource
+        self.endpoint_url = expression(
+            '{0} == "" ? {1} : {2} != "" ? {2} : format("https://s3.%s.amazonaws.com", {3})',
+            settings.bucket,
+            f"http://{store.host}:{_PORT}",
+            settings.endpoint,
+            settings.region,
+        )
+        self.bucket = expression('{0} == "" ? {1} : {0}', settings.bucket, _BUCKET)
+        self.region = expression('{} == "" ? {} : {}', settings.bucket, _REGION, settings.region)
+        self.secret = expression('{} == "" ? {} : {}', settings.bucket, auth.name, settings.secret)
+
+    def _open_ways(self, namespace: str, callers: Sequence[Peer], settings: ObjectSettings) -> None:
+        """Let the callers of this namespace out to a bucket of the team's own, if there is one."""
+        bucket = BackupSettings.model_construct(bucket=settings.bucket, endpoint=settings.endpoint)
+        for peer in callers:
+            if not peer.namespaces:
+                component = peer.pods["app.kubernetes.io/component"]
+                way = NetworkFlow(
+                    self,
+                    f"way-{component}",
+                    name=f"{name_of(component)}-bucket",
+                    namespace=namespace,
+                    pods=peer.pods,
+                    calls=[bucket.flow()],
+                )
+                way.resource.add_override("count", str(expression("{} ? 1 : 0", bucket.has_bucket())))
+
+
+def _command(settings: ObjectSettings) -> list[str]:
+    """Return the server's command: of all its parts only the one that speaks S3 is reached from outside the pod."""
+    files = expression(f"max(8, floor({{}} * 0.9 / {_FILE_MEBIBYTES}))", mebibytes(settings.storage))
+    return [
+        "weed",
+        "-logtostderr=true",
+        "server",
+        "-dir=/data",
+        "-ip=localhost",
+        "-ip.bind=127.0.0.1",
+        "-master.telemetry=false",
+        f"-master.volumeSizeLimitMB={_FILE_MEBIBYTES}",
+        f"-volume.max={files}",
+        "-s3",
+        "-s3.ip.bind=0.0.0.0",
+        f"-s3.port={_PORT}",
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
+        "-s3.iam=false",
+        "-s3.autoCreateBucket=false",
+        "-s3.allowDeleteBucketNotEmpty=false",
+    ]
+
+
+def _variables(settings: ObjectSettings) -> dict[str, str]:
+    return {
+        "GOMEMLIMIT": f"{expression('floor({} * 0.85)', mebibytes(settings.memory))}MiB",
+        # Each kind of end has files of its own: by seven at once, as it would be, they were soon all taken.
+        "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1",
+    }
+
+
+def _ends(settings: ObjectSettings) -> str:
+    """Return the bucket's lifecycle, in S3's words: when recordings end."""
+    rules = [
+        f"<Rule><ID>recordings-{name}</ID><Status>Enabled</Status>"
+        f"<Filter><Prefix>session_recordings/{name}/</Prefix></Filter>"
+        f"<Expiration><Days>{expression(f'min({days}, {{}})', settings.recordings_days)}</Days></Expiration></Rule>"
+        for name, days in _RECORDINGS.items()
+    ]
+    return f"<LifecycleConfiguration>{''.join(rules)}</LifecycleConfiguration>"
+
+
+# The keys go in by a file of options, so that they are on no command line. A bucket that is there answers 409.
+_MAKE_BUCKET = f"""\
+ask() {{
+  printf 'user = "%s:%s"\\n' "$AWS_ACCESS_KEY_ID" "$AWS_SECRET_ACCESS_KEY" |
+    curl --config - --aws-sigv4 aws:amz:{_REGION}:s3 --request PUT --silent --show-error \\
+      --retry 120 --retry-delay 2 --retry-connrefused --max-time 10 \\
+      --output /tmp/answer --write-out '%{{http_code}}' "$@"
+}}
+made="$(ask http://localhost:{_PORT}/{_BUCKET})"
+case $made in 200 | 409) ;; *) cat /tmp/answer; exit 1 ;; esac
+ended="$(ask --data-binary @{CONFIGURATION}/lifecycle.xml 'http://localhost:{_PORT}/{_BUCKET}?lifecycle')"
+[ "$ended" = 200 ] || {{ cat /tmp/answer; exit 1; }}
+"""
