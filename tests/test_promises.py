@@ -269,8 +269,6 @@ def test_no_value_looks_like_a_secret(stacks: dict[str, Stack]) -> None:
 # The names of Secrets stand where their passwords would.
 _SECRET_NAMES = {
     "database-vault",
-    "posthog-clickhouse",
-    "posthog-clickhouse-backup",
     "redis-auth",
     "signoz-admin",
     "signoz-clickhouse",
