@@ -40,6 +40,7 @@ _POSTHOG: Mapping[str, tuple[str, str]] = {
     "topics": ("kafka", ""),
     "migrate": ("clickhouse kafka objects redis", ""),
     "migrations": ("", ""),
+    "recordings": ("objects", ""),
     "kafka": ("", "9092"),
     "objects": ("", "8333"),
     "objects-backups": ("objects", ""),
