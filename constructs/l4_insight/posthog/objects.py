@@ -21,6 +21,7 @@ _PORT = 8333
 # The user `seaweed` of the image.
 _USER_ID = 1000
 _BUCKET = "posthog"
+_CREATE = f"s3.bucket.create -name {_BUCKET}"
 _REGION = "us-east-1"
 _ID_KEY, _SECRET_KEY = BUCKET_KEYS
 # All objects are in files of this size, which fill the volume, less a tenth, and no more. To free what was deleted the
@@ -190,7 +191,7 @@ def _variables(settings: ObjectSettings) -> dict[str, str]:
 # is already stored is served when the part that has the files has told the others.
 _MAKE_BUCKET = f"""\
 ask() {{ echo "$1" | timeout 10 weed -logtostderr=true shell -master=localhost:9333 2>&1; }}
-serves() {{ ask volume.list | grep -q DataNode && ask "s3.bucket.create -name {_BUCKET}" | grep -q "^created bucket"; }}
+serves() {{ ask volume.list | grep -q "Topology.*(volume:" && ask "{_CREATE}" | grep -q "^created bucket"; }}
 attempt=0
 until serves; do
   attempt=$((attempt + 1))
