@@ -24,7 +24,7 @@ def posthog_stack(larger: Project) -> Stack:
 
 def stores(larger: Project, stack: Stack, evaluate: Evaluate, **variables: object) -> Objects:
     """Return all that the stores are made of, as `stateful_set/posthog-kafka`, without what is made zero times."""
-    own = re.compile(rf"kubernetes_(\w+)_v1\.posthog_({'|'.join(STORES)})_")
+    own = re.compile(rf"kubernetes_(\w+)_v1\.posthog_stores_({'|'.join(STORES)})_")
     found = [(own.match(address), item) for address, item in resources(stack).items()]
     parts = ("metadata", "spec", "data", "count")
     wanted = {

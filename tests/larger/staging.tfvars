@@ -46,7 +46,7 @@ posthog = {
     memory  = "8Gi"
     storage = "80Gi"
   }
-  kafka   = { cpu = "200m", memory = "2Gi", storage = "30Gi" }
+  kafka   = { cpu = "200m", memory = "2Gi", storage = "30Gi", retention_size = "200Mi" }
   redis   = { cpu = "75m", memory = "768Mi", storage = "4Gi" }
   valkey  = { cpu = "50m", memory = "192Mi" }
   objects = { cpu = "75m", memory = "768Mi", storage = "30Gi" }

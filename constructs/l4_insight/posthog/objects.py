@@ -1,18 +1,19 @@
 """Objects of PostHog, recordings above all: SeaweedFS, which speaks S3, or a bucket of the team's own."""
 
 from collections.abc import Sequence
-
-from pydantic import Field
+from typing import Annotated
 
 from constructs import Construct
 from constructs.backups import BUCKET_KEYS, BackupSettings, BucketEndpoint, BucketName, Region
 from constructs.environment import Environment
 from constructs.footprint import Footprint, footprint
 from constructs.generated_secret import GeneratedSecret, Password
-from constructs.l4_insight.posthog.store import CONFIGURATION, Probe, Server, Store, name_of
-from constructs.network_flow import NetworkFlow, Peer
+from constructs.l4_insight.posthog import recordings
+from constructs.l4_insight.posthog.recordings import RECORDINGS, Recordings, RecordingSettings
+from constructs.l4_insight.posthog.store import Probe, Server, Store, labels_of, name_of
+from constructs.network_flow import Flow, NetworkFlow, Peer
 from constructs.reference import expression, mebibytes
-from constructs.settings import Cpu, Name, Size, Sized
+from constructs.settings import AtLeast, Cpu, Name, Size, Sized
 from constructs.versions import VERSIONS
 
 _COMPONENT = "objects"
@@ -20,24 +21,23 @@ _PORT = 8333
 # The user `seaweed` of the image.
 _USER_ID = 1000
 _BUCKET = "posthog"
+_CREATE = f"s3.bucket.create -name {_BUCKET}"
 _REGION = "us-east-1"
 _ID_KEY, _SECRET_KEY = BUCKET_KEYS
-# Small files: what has ended is deleted with its whole file. They fill the volume, less a tenth, and no more.
+# All objects are in files of this size, which fill the volume, less a tenth, and no more. To free what was deleted the
+# server writes a file anew, so the tenth must have room for one.
 _FILE_MEBIBYTES = 256
-# PostHog writes a recording below the name of the time that its project keeps recordings.
-_RECORDINGS = {"30d": 30, "90d": 90, "1y": 365, "5y": 1825}
 
 
 class ObjectSettings(Sized):
     """SeaweedFS, or a bucket of your own, with which there is none."""
 
     cpu: Cpu = "50m"
-    memory: Size = "512Mi"
-    storage: Size = "20Gi"
+    memory: Annotated[Size, AtLeast(256)] = "512Mi"
+    storage: Annotated[Size, AtLeast(4096)] = "20Gi"
     """Size of its volume. A later change has no effect: K3s's local-path volumes do not grow."""
-    recordings_days: int = Field(default=90, ge=1, le=1825)
-    """Days after which a recording is deleted, if the project in PostHog does not say sooner. It holds for recordings
-    made from then on, and not in a bucket of your own."""
+    recordings: RecordingSettings = RecordingSettings()
+    """When recordings end."""
     bucket: BucketName = ""
     """A bucket of your own; empty: SeaweedFS."""
     endpoint: BucketEndpoint = ""
@@ -49,9 +49,9 @@ class ObjectSettings(Sized):
 
 
 def footprints(settings: ObjectSettings) -> tuple[Footprint, ...]:
-    """Return what SeaweedFS asks for, if there is one."""
+    """Return what SeaweedFS asks for, if there is one, and what ends recordings."""
     found = footprint(name_of(_COMPONENT), settings.resources(), volumes=[settings.storage])
-    return () if settings.bucket else (found,)
+    return (*(() if settings.bucket else (found,)), *recordings.footprints())
 
 
 class Objects(Construct):
@@ -73,6 +73,7 @@ class Objects(Construct):
     ) -> None:
         super().__init__(scope, id_)
         namespace = environment.monitoring_namespace
+        callers = [*callers, Peer(pods=RECORDINGS)]
         is_ours = expression('{} == ""', settings.bucket)
         auth = GeneratedSecret(
             self,
@@ -94,7 +95,6 @@ class Objects(Construct):
                 command=_command(settings),
                 port=_PORT,
                 probe=Probe(path="/healthz", port=_PORT),
-                files={"lifecycle.xml": _ends(settings)},
                 variables=_variables(settings),
                 secret=auth.name,
                 # By these names it knows the one identity that there is; nobody else may do anything.
@@ -110,16 +110,31 @@ class Objects(Construct):
         store.only_where(is_ours)
         self._open_ways(namespace, callers, settings)
         self.resource = store.resource
+        ours = f"http://{store.host}:{_PORT}"
         self.endpoint_url = expression(
             '{0} == "" ? {1} : {2} != "" ? {2} : format("https://s3.%s.amazonaws.com", {3})',
             settings.bucket,
-            f"http://{store.host}:{_PORT}",
+            ours,
             settings.endpoint,
             settings.region,
         )
         self.bucket = expression('{0} == "" ? {1} : {0}', settings.bucket, _BUCKET)
         self.region = expression('{} == "" ? {} : {}', settings.bucket, _REGION, settings.region)
         self.secret = expression('{} == "" ? {} : {}', settings.bucket, auth.name, settings.secret)
+        Recordings(
+            self,
+            "recordings",
+            environment=environment,
+            calls=Flow(Peer(pods=labels_of(_COMPONENT)), ports=(_PORT,)),
+            bucket={
+                "name": self.bucket,
+                "endpoint": expression('{} == "" ? {} : {}', settings.bucket, ours, settings.endpoint),
+                "region": self.region,
+                "secret": self.secret,
+            },
+            settings=settings.recordings,
+            depends_on=[store.resource],
+        )
 
     def _open_ways(self, namespace: str, callers: Sequence[Peer], settings: ObjectSettings) -> None:
         """Let the callers of this namespace out to a bucket of the team's own, if there is one."""
@@ -140,7 +155,7 @@ class Objects(Construct):
 
 def _command(settings: ObjectSettings) -> list[str]:
     """Return the server's command: of all its parts only the one that speaks S3 is reached from outside the pod."""
-    files = expression(f"max(8, floor({{}} * 0.9 / {_FILE_MEBIBYTES}))", mebibytes(settings.storage))
+    files = expression(f"floor({{}} * 0.9 / {_FILE_MEBIBYTES})", mebibytes(settings.storage))
     return [
         "weed",
         "-logtostderr=true",
@@ -149,6 +164,8 @@ def _command(settings: ObjectSettings) -> list[str]:
         "-ip=localhost",
         "-ip.bind=127.0.0.1",
         "-master.telemetry=false",
+        # It is alone: else it would wait for others to elect it, for ten seconds of every start.
+        "-master.peers=none",
         f"-master.volumeSizeLimitMB={_FILE_MEBIBYTES}",
         f"-volume.max={files}",
         "-s3",
@@ -165,32 +182,20 @@ def _command(settings: ObjectSettings) -> list[str]:
 def _variables(settings: ObjectSettings) -> dict[str, str]:
     return {
         "GOMEMLIMIT": f"{expression('floor({} * 0.85)', mebibytes(settings.memory))}MiB",
-        # Each kind of end has files of its own: by seven at once, as it would be, they were soon all taken.
+        # Else a bucket would begin with seven files at once.
         "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1",
     }
 
 
-def _ends(settings: ObjectSettings) -> str:
-    """Return the bucket's lifecycle, in S3's words: when recordings end."""
-    rules = [
-        f"<Rule><ID>recordings-{name}</ID><Status>Enabled</Status>"
-        f"<Filter><Prefix>session_recordings/{name}/</Prefix></Filter>"
-        f"<Expiration><Days>{expression(f'min({days}, {{}})', settings.recordings_days)}</Days></Expiration></Rule>"
-        for name, days in _RECORDINGS.items()
-    ]
-    return f"<LifecycleConfiguration>{''.join(rules)}</LifecycleConfiguration>"
-
-
-# The keys go in by a file of options, so that they are on no command line. A bucket that is there answers 409.
+# The bucket is made past S3, from within the pod, so no key is needed. The shell's own exit status says nothing. What
+# is already stored is served when the part that has the files has told the others.
 _MAKE_BUCKET = f"""\
-ask() {{
-  printf 'user = "%s:%s"\\n' "$AWS_ACCESS_KEY_ID" "$AWS_SECRET_ACCESS_KEY" |
-    curl --config - --aws-sigv4 aws:amz:{_REGION}:s3 --request PUT --silent --show-error \\
-      --retry 120 --retry-delay 2 --retry-connrefused --max-time 10 \\
-      --output /tmp/answer --write-out '%{{http_code}}' "$@"
-}}
-made="$(ask http://localhost:{_PORT}/{_BUCKET})"
-case $made in 200 | 409) ;; *) cat /tmp/answer; exit 1 ;; esac
-ended="$(ask --data-binary @{CONFIGURATION}/lifecycle.xml 'http://localhost:{_PORT}/{_BUCKET}?lifecycle')"
-[ "$ended" = 200 ] || {{ cat /tmp/answer; exit 1; }}
+ask() {{ echo "$1" | timeout 10 weed -logtostderr=true shell -master=localhost:9333 2>&1; }}
+serves() {{ ask volume.list | grep -q "Topology.*(volume:" && ask "{_CREATE}" | grep -q "^created bucket"; }}
+attempt=0
+until serves; do
+  attempt=$((attempt + 1))
+  [ "$attempt" -lt 60 ] || {{ ask s3.bucket.list; exit 1; }}
+  sleep 2
+done
 """

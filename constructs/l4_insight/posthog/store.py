@@ -22,6 +22,8 @@ from constructs.reference import Reference, escape, resolve, text
 from constructs.settings import Sized
 
 CONFIGURATION = "/configuration"
+# A change of the files restarts the server.
+_FILES_ANNOTATION = "strata/configuration"
 
 
 @dataclass(frozen=True)
@@ -92,12 +94,8 @@ class Store(Construct):
             file: TerraformLocal(self, file.replace(".", "-"), content).as_string
             for file, content in server.files.items()
         }
-        config = ConfigMapV1(
-            self,
-            "config",
-            metadata=ConfigMapV1Metadata(name=name, namespace=namespace, labels=pods),
-            data=files,
-        )
+        metadata = ConfigMapV1Metadata(name=name, namespace=namespace, labels=pods)
+        config = [ConfigMapV1(self, "config", metadata=metadata, data=files)] if files else []
         service = ServiceV1(
             self,
             "service",
@@ -128,7 +126,7 @@ class Store(Construct):
                     metadata=workload.StatefulSetV1SpecTemplateMetadata(
                         labels=pods,
                         annotations={
-                            "strata/configuration": Fn.sha256(Fn.join("", list(files.values()))),
+                            **({_FILES_ANNOTATION: Fn.sha256(Fn.join("", list(files.values())))} if files else {}),
                             **({REVISION_ANNOTATION: text(server.revision)} if server.secret else {}),
                         },
                     ),
@@ -139,7 +137,7 @@ class Store(Construct):
             timeouts=workload.StatefulSetV1Timeouts(create="10m", update="10m"),
             # A changed size would replace the server, and not even resize the volume that it finds again.
             lifecycle=TerraformResourceLifecycle(ignore_changes=["spec[0].volume_claim_template"]),
-            depends_on=[config, service, flow.resource, *depends_on],
+            depends_on=[*config, service, flow.resource, *depends_on],
         )
 
     def only_where(self, condition: Reference) -> None:
@@ -163,7 +161,8 @@ def _pod(
     component: str, server: Server, environment: Environment, settings: Sized, *, is_kept: bool
 ) -> workload.StatefulSetV1SpecTemplateSpec:
     scratch = {path: f"scratch-{index}" for index, path in enumerate(server.writes)}
-    mounts = {CONFIGURATION: "config", **scratch, **({server.data: "data"} if is_kept else {})}
+    config = {CONFIGURATION: "config"} if server.files else {}
+    mounts = {**config, **scratch, **({server.data: "data"} if is_kept else {})}
     container = workload.StatefulSetV1SpecTemplateSpecContainer(
         name=component,
         image=server.image,
@@ -204,9 +203,12 @@ def _pod(
         ),
         container=[container],
         volume=[
-            workload.StatefulSetV1SpecTemplateSpecVolume(
-                name="config",
-                config_map=workload.StatefulSetV1SpecTemplateSpecVolumeConfigMap(name=name_of(component)),
+            *(
+                workload.StatefulSetV1SpecTemplateSpecVolume(
+                    name=volume,
+                    config_map=workload.StatefulSetV1SpecTemplateSpecVolumeConfigMap(name=name_of(component)),
+                )
+                for volume in config.values()
             ),
             *(
                 workload.StatefulSetV1SpecTemplateSpecVolume(
