@@ -86,8 +86,8 @@ budget: ENV =
 budget: $(VENV)/synth ## Print what every system asks for beside its quota, and a node for all; ENV: one stack; ARGS=--json
 	@$(RUN)/python -m stacks.budget $(ENV) $(ARGS)
 
-backup: who ## Save all stores of the stack ENV (staging) now, and wait until they are saved
-	@$(ACT) $(RUN)/python -m stacks.backup $(ENV)
+backup: who ## Save all stores of the stack ENV (staging) now, or those of SYSTEM, and wait until they are saved
+	@$(ACT) $(RUN)/python -m stacks.backup "$(ENV)" "$(SYSTEM)"
 
 restore: export TO := $(TO)
 restore: export DRY_RUN := $(DRY_RUN)

@@ -31,10 +31,10 @@ class Store:
     """What is saved: `charts/snapshots/scripts/<system>/save` writes it to a file `<system>-<time>...` in /snapshots.
 
     The scripts run in `image` as `user` and `group`, with the environment `env` in Kubernetes' form and, for the one
-    that saves, the ServiceAccount `account`. Where `data` names the store's volume there is `scripts/<system>/restore`
-    as well, which has it at /data; and with `beside`, the labels of the pods that have it mounted, `save` runs on their
-    node and has it at /data too. Without a bucket snapshots go to the volume `claim`; without that, too, nothing is
-    saved.
+    that saves, the ServiceAccount `account`. `scripts/<system>/restore`, where there is one, has the store's volume
+    `data` at /data, if that is named; and with `beside`, the labels of the pods that have it mounted, `save` runs on
+    their node and has it at /data too. Without a bucket snapshots go to the volume `claim`; without that, too, nothing
+    is saved. `after` is the store that a backup now saves first.
     """
 
     system: str
@@ -48,6 +48,7 @@ class Store:
     data: str = ""
     beside: Mapping[str, str] = field(default_factory=dict)
     claim: str = ""
+    after: str = ""
 
 
 class Snapshots(Construct):
@@ -101,6 +102,7 @@ class Snapshots(Construct):
                 "data": store.data,
                 "beside": dict(store.beside),
                 "claim": store.claim,
+                "after": store.after,
                 "bucket": backups.values(folder),
             },
             depends_on=depends_on,

@@ -23,11 +23,11 @@ kubero = {
 quotas = {
   prod = {
     data       = { memory = "8Gi", storage = "100Gi" }
-    monitoring = { memory = "16Gi", storage = "200Gi" }
+    monitoring = { memory = "30Gi", storage = "200Gi" }
   }
   staging = {
-    data       = { memory = "2Gi", storage = "20Gi" }
-    monitoring = { memory = "5Gi", storage = "40Gi" }
+    data       = { memory = "3Gi", storage = "20Gi" }
+    monitoring = { memory = "24Gi", storage = "50Gi" }
   }
   test = {
     data       = { memory = "2Gi", storage = "20Gi" }

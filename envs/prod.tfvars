@@ -4,7 +4,7 @@
 environment = "prod"
 env_prefix  = ""
 base_domain = "example.com"
-components  = ["postgres", "redis", "signoz"]
+components  = ["posthog", "postgres", "redis", "signoz"]
 
 postgres = {
   instances = 1 # 3 where there are three nodes

@@ -29,7 +29,7 @@ _ZONE_KEYS = {
 # The components that are saved to the bucket of `backups`, and where an environment's lie.
 _STORES = ("database", "vault")
 _DATA_STORES = ("postgres", "redis")
-_MONITORING_STORES = ("signoz",)
+_MONITORING_STORES = ("posthog", "signoz")
 # The keys by which Kubero reads a Git server: a token, and where it is, if that is not said by its name.
 _GIT_KEYS = {
     "github": ("GITHUB_PERSONAL_ACCESS_TOKEN",),

@@ -43,6 +43,7 @@ _POSTHOG: Mapping[str, tuple[str, str]] = {
     "recordings": ("objects", ""),
     "kafka": ("", "9092"),
     "objects": ("", "8333"),
+    "objects-backups": ("objects", ""),
     "redis": ("", "6379"),
     "valkey": ("", "6379"),
     "clickhouse": ("kafka", "8123, 9000"),
@@ -96,6 +97,7 @@ PODS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
             for name in (
                 "posthog-clickhouse-backups",
                 "posthog-retention",
+                "posthog-snapshots",
                 "signoz-clickhouse-backups",
                 "signoz-preferences",
                 "signoz-snapshots",
@@ -214,6 +216,11 @@ TABLE: Sequence[Way] = (
     Way(_at(MONITORING, "posthog-clickhouse-backups"), ANY_ADDRESS.name, "443", _BUCKET),
     Way(_at(MONITORING, "posthog-clickhouse-backups"), ANY_ADDRESS.name, "6443", _NO_BUCKET),
     Way(_at(MONITORING, "posthog-retention"), _at(MONITORING, "posthog-clickhouse"), "9000"),
+    Way(_at(MONITORING, "posthog-snapshots"), _at(DATA, "postgres"), "5432"),
+    Way(_at(MONITORING, "posthog-snapshots"), ANY_ADDRESS.name, "443", _BUCKET),
+    Way(_at(MONITORING, "posthog-snapshots"), ANY_ADDRESS.name, "6443", _NO_BUCKET),
+    Way(_at(MONITORING, "posthog-objects-backups"), ANY_ADDRESS.name, "443", _BUCKET),
+    Way(_at(MONITORING, "posthog-objects-backups"), ANY_ADDRESS.name, "6443", _NO_BUCKET),
     *(
         Way(_at(MONITORING, f"posthog-{caller}"), _at(MONITORING, f"posthog-{called}"), _POSTHOG[called][1])
         for caller, (calls, _) in _POSTHOG.items()

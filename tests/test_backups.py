@@ -62,6 +62,25 @@ def test_the_last_snapshot_that_is_not_after_a_time_is_brought(wanted: str, brou
     assert [path.name for path in place.iterdir()] == [brought]
 
 
+@pytest.mark.parametrize(
+    ("since", "brought"),
+    [
+        ("20261122T030000Z", "redis-20261123T020000Z.rdb"),
+        ("20261123T020000Z", "redis-20261123T020000Z.rdb"),
+        ("20261125T000000Z 20261123T120000Z 20261101T000000Z", "redis-20261124T020000Z.rdb"),
+    ],
+)
+def test_the_first_snapshot_that_is_not_before_one_of_several_times_is_brought(
+    since: str, brought: str, place: Path
+) -> None:
+    bucket = place.parent / "bucket"
+    for day in (24, 22, 23):
+        (bucket / f"redis-202611{day}T020000Z.rdb").touch()
+    done = run("download", place, PLACE=str(bucket), FROM="", SINCE=since)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in place.iterdir()] == [brought]
+
+
 def test_a_time_before_all_snapshots_brings_none_and_says_so(place: Path) -> None:
     bucket = place.parent / "bucket"
     (bucket / "redis-20261122T020000Z.rdb").touch()
@@ -177,6 +196,40 @@ def test_every_store_is_saved_and_what_failed_does_not_hide_the_rest(monkeypatch
     waits = [index for index, (words, _) in enumerate(asked) if words[0] == "get"]
     begins = [index for index, (words, _) in enumerate(asked) if words[0] == "create"]
     assert max(begins) < min(waits)
+
+
+@pytest.mark.parametrize(
+    ("system", "order"),
+    [("", ["redis", "clickhouse", "posthog", "objects"]), ("posthog", ["clickhouse", "posthog", "objects"])],
+)
+def test_a_store_that_comes_after_another_one_is_saved_when_that_one_has_ended(
+    system: str, order: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after = {"posthog-objects": "posthog", "posthog": "posthog-clickhouse", "redis": "", "posthog-clickhouse": ""}
+    items = [
+        {"metadata": {"name": name, "labels": {"strata/backup": name}, "annotations": {"strata/backup-after": other}}}
+        for name, other in after.items()
+    ]
+    monkeypatch.setattr(
+        backup, "objects", lambda kind, where, *_: items if (kind, where) == ("cronjobs", "iac") else []
+    )
+    did: list[str] = []
+    monkeypatch.setattr(backup, "start", lambda name, _: did.append(f"begin {name}") or name)  # type: ignore[func-returns-value]
+
+    def finish(name: str, *_: object) -> None:
+        did.append(f"end {name}")
+        if name == "posthog-clickhouse":
+            message = "the disk is full"
+            raise JobError(message)
+
+    monkeypatch.setattr(backup, "finish", finish)
+    saved, failed = backup.back_up("infra", system)
+    assert failed == ["iac/posthog-clickhouse: the disk is full"]
+    assert len(saved) == len(order) - 1
+    last = [name.removeprefix("end posthog-").removeprefix("end ") for name in did if name.startswith("end")]
+    assert last == order
+    for first, second in (("posthog-clickhouse", "posthog"), ("posthog", "posthog-objects")):
+        assert did.index(f"end {first}") < did.index(f"begin {second}")
 
 
 def test_nothing_saved_is_no_success(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -209,5 +209,6 @@ def test_without_a_bucket_there_is_no_cronjob(releases: list[tuple[str, str, dic
             assert render(chart, values, f"monitoring-{stack}") == {}
             with_bucket = {**values, "bucket": {**values["bucket"], "name": "backups"}}
             (item,) = render(chart, with_bucket, f"monitoring-{stack}").values()
-            assert item["metadata"]["labels"] == {"strata/backup": "signoz-clickhouse"}
-            assert values["bucket"]["folder"] == f"{stack}/signoz/clickhouse"
+            system = values["name"].removesuffix("-clickhouse")
+            assert item["metadata"]["labels"] == {"strata/backup": f"{system}-clickhouse"}
+            assert values["bucket"]["folder"] == f"{stack}/{system}/clickhouse"

@@ -38,19 +38,21 @@ def test_the_same_bytes_from_another_folder_home_hash_seed_and_with_eager_bindin
     }
 
 
-@pytest.mark.parametrize("name", ["x.auto.tfvars", "terraform.tfvars", "more.tf", "override.tf.json"])
-def test_what_terraform_would_read_beside_a_stack_is_refused(name: str, clone: Path) -> None:
-    stranger = clone / "terraform" / "stacks" / "infra" / name
-    stranger.parent.mkdir(parents=True)
-    stranger.write_text("enable_infra = true\n", encoding="utf-8")
-    (clone / "terraform" / "stacks" / ".DS_Store").touch()
+def test_what_terraform_would_read_beside_a_stack_is_refused_before_anything_is_written(clone: Path) -> None:
+    folder = clone / "terraform" / "stacks" / "infra"
+    folder.mkdir(parents=True)
+    names = ["more.tf", "override.tf.json", "terraform.tfvars", "x.auto.tfvars"]
+    for name in names:
+        (folder / name).write_text("enable_infra = true\n", encoding="utf-8")
+    (folder.parent / ".DS_Store").touch()
     command = [sys.executable, str(clone / "main.py")]
     refused = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     assert refused.returncode == 1
     words = "Terraform would read it beside the stack; remove it"
-    assert refused.stderr == f"terraform/stacks/infra/{name}: {words}\n"
-    assert not (clone / "terraform" / "stacks" / "infra" / "cdk.tf.json").exists()
-    stranger.unlink()
+    assert refused.stderr.splitlines() == [f"terraform/stacks/infra/{name}: {words}" for name in names]
+    assert not (folder / "cdk.tf.json").exists()
+    for name in names:
+        (folder / name).unlink()
     assert synthesized(clone, clone, [])
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from stacks.project import Project
-from stacks.restore import signoz
+from stacks.restore import clickhouse, signoz
 from stacks.restore.step import Request, RestoreError
 from stacks.supplied import supplied
 from tests.support import ROOT, Evaluate, Render, Stack, resources, tfvars_of
@@ -269,8 +269,8 @@ class Cluster:
         return "1"
 
     def clickhouse(self, query: str) -> str:
-        if query.startswith("SELECT DISTINCT"):
-            return "".join(f"{name}\n" for name in self.backups)
+        if "AS name" in query:
+            return "".join(f"{name}\t{name}\n" for name in self.backups)
         if query.startswith("SELECT name FROM system.databases"):
             return "signoz_logs\nsignoz_traces\n"
         if query.startswith("SELECT status"):
@@ -296,7 +296,8 @@ def restored(project: Project, monkeypatch: pytest.MonkeyPatch) -> Restored:
     with_bucket = file.model_copy(update={"backups": file.backups.model_copy(update={"bucket": "backups"})})
 
     def take(cluster: Cluster, to: str = "") -> list[str]:
-        monkeypatch.setattr(signoz, "kubectl", cluster.kubectl)
+        for module in (clickhouse, signoz):
+            monkeypatch.setattr(module, "kubectl", cluster.kubectl)
         monkeypatch.setattr(signoz, "objects", lambda *_: [])
         monkeypatch.setattr(signoz, "start", cluster.start)
         monkeypatch.setattr(signoz, "finish", lambda *_: None)

@@ -106,7 +106,7 @@ class Subject:
         }
         allowed = TypeAdapter(type(self.file))
         # What holds between fields is drawn by chance, and kept where it holds.
-        return _objects(type(self.file), self.names, pinned).filter(
+        return _objects(type(self.file), self.names, pinned, most=4).filter(
             lambda values: _is_valid(allowed, values) and self._holds_together(allowed.validate_python(values))
         )
 
@@ -172,14 +172,23 @@ OWN_LOGS = {"environments": st.just(())}
 
 
 def _objects(
-    model: type[Settings], names: tuple[str, ...], pinned: Mapping[str, st.SearchStrategy[Any]]
+    model: type[Settings],
+    names: tuple[str, ...],
+    pinned: Mapping[str, st.SearchStrategy[Any]],
+    *,
+    most: int | None = None,
 ) -> st.SearchStrategy[dict[str, Any]]:
+    """Return objects of a model, each with `most` of its optional fields at most: a whole file takes long to draw."""
     fields = model.model_fields
     strategies = {name: pinned.get(name, _of_field(field, names)) for name, field in fields.items()}
-    objects = st.fixed_dictionaries(
-        {name: strategy for name, strategy in strategies.items() if fields[name].is_required()},
-        optional={name: strategy for name, strategy in strategies.items() if not fields[name].is_required()},
-    )
+    required = {name: strategy for name, strategy in strategies.items() if fields[name].is_required()}
+    optional = {name: strategy for name, strategy in strategies.items() if not fields[name].is_required()}
+    objects = st.fixed_dictionaries(required, optional=optional)
+    if most is not None:
+        chosen = st.sets(st.sampled_from(sorted(optional)), max_size=most)
+        objects = chosen.flatmap(
+            lambda some: st.fixed_dictionaries({**required, **{name: optional[name] for name in sorted(some)}})
+        )
     return objects.filter(lambda values: _is_valid(TypeAdapter(model), values)) if model.needs else objects
 
 

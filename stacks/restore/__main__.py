@@ -8,12 +8,13 @@ from pathlib import Path
 from stacks.cluster import ClusterError
 from stacks.jobs import JobError
 from stacks.project import ProjectError, environment_of, load
-from stacks.restore import postgres, redis, signoz
+from stacks.restore import postgres, posthog, redis, signoz
 from stacks.restore.step import Request, RestoreError, Step
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
 _INFRA_WORDS = "infra's stores come back as docs/systems/vault.md and docs/systems/database.md say"
 _SYSTEMS: Mapping[str, Callable[[Request], Sequence[Step]]] = {
+    "posthog": posthog.steps,
     "postgres": postgres.steps,
     "redis": redis.steps,
     "signoz": signoz.steps,

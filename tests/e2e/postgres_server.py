@@ -75,6 +75,10 @@ class PostgresServer:
         ]
         return subprocess.run(command, cwd=self.folder, user=user, capture_output=True, check=False).returncode == 0  # noqa: S603
 
+    def path(self) -> str:
+        """Return a PATH on which the programs of the server's own version come first."""
+        return f"{self._programs}:{os.environ['PATH']}"
+
     def run(self, program: str, *arguments: str, given: bytes = b"") -> bytes:
         """Run a program of the server's own version as the superuser, and return what it writes."""
         path = self._programs / program

@@ -16,7 +16,7 @@ from tests.support import ROOT, on_the_path
 pytestmark = pytest.mark.e2e
 
 SOURCE, COPY = ("data-staging", "postgres-posthog"), ("monitoring-staging", "posthog-postgres")
-MADE, COPIED = "kubernetes_secret_v1.postgres_posthog", "helm_release.posthog_postgres_release"
+MADE, COPIED = "kubernetes_secret_v1.postgres_posthog", "helm_release.posthog_stores_postgres_release"
 SETTINGS = """\
 environment = "staging"
 env_prefix  = "x-staging"

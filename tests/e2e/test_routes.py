@@ -103,7 +103,7 @@ def keep_the_route(path: Path) -> None:
     for item in route.values():
         item.pop("depends_on", None)
     stack["resource"] = {"kubernetes_ingress_v1": route}
-    for block in ("ephemeral", "moved"):
+    for block in ("ephemeral", "locals", "moved"):
         stack.pop(block, None)
     path.write_text(json.dumps(stack), encoding="utf-8")
 

@@ -42,6 +42,8 @@ env:
     value: ":s3:{{ .Values.bucket.name }}/{{ .Values.bucket.folder }}"
   - name: FROM
     value: ""
+  - name: SINCE
+    value: ""
   - name: RCLONE_S3_PROVIDER
     value: {{ ternary "Other" "AWS" (ne .Values.bucket.endpoint "") }}
   - name: RCLONE_S3_ENDPOINT

@@ -6,5 +6,7 @@ Cyclotron, the queue of workflows that wait, would need one of its own, and no i
 
 SYSTEM = "posthog"
 DATABASES = ("posthog",)
+# The Secret with its role's name and password, beside its pods.
+CREDENTIAL = "posthog-postgres"
 # The pools of its services together: some hundred, and Postgres has a connection for every 8 MiB.
 LEAST_MEBIBYTES = 1024

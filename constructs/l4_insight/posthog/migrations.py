@@ -38,8 +38,8 @@ from constructs.versions import VERSIONS
 
 # The component of the pod that has the migrations run.
 MIGRATIONS = "migrations"
-# The migrations' own, and the one that holds their lock.
-MIGRATE_CONNECTIONS = 2
+# To Postgres: the migrations' own, and the one that holds their lock.
+CONNECTIONS = 2
 OWNER_SECRET = "posthog-admin"  # noqa: S105 (a Secret's name)
 
 # A broker makes a topic that somebody writes to, but who reads first would fail. Of upstream's list, and beside it

@@ -8,7 +8,9 @@ from constructs.deletion_lock import DeletionLock
 from constructs.environment import Environment
 from constructs.footprint import Footprint
 from constructs.generated_secret import GeneratedSecret
+from constructs.l4_insight.posthog import backups as saved
 from constructs.l4_insight.posthog import clickhouse, kafka, migrations, objects, redis, retention, service
+from constructs.l4_insight.posthog.backups import Backups, PostHogBackupSettings
 from constructs.l4_insight.posthog.clickhouse import PostHogClickHouseSettings
 from constructs.l4_insight.posthog.kafka import BoundedKafka, KafkaSettings
 from constructs.l4_insight.posthog.migrations import Migrations, Secrets, Topics
@@ -43,6 +45,8 @@ class PostHogSettings(Settings):
     """Recordings, exports and files that people upload."""
     retention: RetentionSettings = RetentionSettings()
     """How long data is kept."""
+    backup: PostHogBackupSettings = PostHogBackupSettings()
+    """When what is not in ClickHouse is saved."""
     credentials_revision: int = Field(default=1, ge=1)
     """Bump it to have new passwords generated; its pods restart."""
 
@@ -57,6 +61,7 @@ def footprints(settings: PostHogSettings, backups: BackupSettings) -> tuple[Foot
         *objects.footprints(settings.objects),
         *migrations.footprints(),
         *service.footprints(settings.services),
+        *saved.footprints(backups, settings.objects.bucket),
         SOLVER,
     )
 
@@ -124,5 +129,14 @@ class PostHog(Construct):
             )
             for row in SERVICES
         }
+        Backups(
+            self,
+            "backups",
+            environment=environment,
+            bucket=settings.objects.bucket,
+            backups=backups,
+            settings=settings.backup,
+            depends_on=stores.resources,
+        )
         PostHogRoute(self, "route", namespace=namespace, addresses=addresses, depends_on=[services["web"].resource])
         DeletionLock(self, "lock", name="posthog", namespace=namespace, holds=self, also=[f"secrets/{KEYS_SECRET}"])

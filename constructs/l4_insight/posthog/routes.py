@@ -6,17 +6,8 @@ from dataclasses import dataclass
 from cdktf import ITerraformDependable
 
 from constructs import Construct
+from constructs.l4_insight.posthog.services import SERVICES
 from constructs.route import THE_REST, Addresses, Branch, Route
-
-# Services, and the ports of theirs that Traefik calls.
-PORTS: Mapping[str, int] = {
-    "web": 8000,
-    "capture": 3000,
-    "replay-capture": 3000,
-    "feature-flags": 3001,
-    "hypercache-server": 3002,
-    "plugins": 6738,
-}
 
 
 @dataclass(frozen=True)
@@ -54,6 +45,9 @@ PATHS = (
 CLOSED = ("/admin", "/api/internal", "/internal", "/_health", "/_livez", "/_metrics", "/_readyz", "/_stats")
 # It says 404 to whatever it does not know.
 NOT_FOUND = "hypercache-server"
+_OPEN = frozenset({"web", NOT_FOUND, *(item.service for item in PATHS)})
+# The services that Traefik calls, and their ports; web gets what no path leads elsewhere.
+PORTS: Mapping[str, int] = {row.name: row.port for row in SERVICES if row.port is not None and row.name in _OPEN}
 
 
 class PostHogRoute(Route):

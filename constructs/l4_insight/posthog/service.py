@@ -18,7 +18,7 @@ from constructs import Construct
 from constructs.environment import Environment
 from constructs.footprint import Footprint, footprint, surge
 from constructs.generated_secret import REVISION_ANNOTATION
-from constructs.l4_insight.posthog.routes import PATHS
+from constructs.l4_insight.posthog.routes import PORTS
 from constructs.l4_insight.posthog.services import BY_NAME, POSTGRES, SERVICES, Key, Service, callers_of
 from constructs.l4_insight.posthog.services import Environment as Variables
 from constructs.l4_insight.posthog.store import labels_of, name_of
@@ -28,8 +28,6 @@ from constructs.reference import Reference, expression, resolve, text
 from constructs.settings import Cpu, Settings, Size, Sized
 from constructs.versions import VERSIONS
 
-# The services that Traefik leads to: web gets what no path leads elsewhere.
-OPEN = frozenset({"web", *(path.service for path in PATHS)})
 SMALL = {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "64Mi"}}
 _MAP_IMAGE, _MAP_FOLDER = "posthog-feature-flags", "/share"
 _POSTGRES_USER = 26
@@ -135,7 +133,7 @@ for need in sys.argv[1:]:
 """
 
 # The first user is the last thing that the migrations make, so nobody can sign up as that one before.
-_WAIT_FOR_THE_SCHEMA = """
+WAIT_FOR_THE_SCHEMA = """
 while :; do
   found="$(psql --no-psqlrc --tuples-only --no-align --command='SELECT 1 FROM posthog_user LIMIT 1' 2>&1)"
   if [ "$found" = 1 ]; then exit 0; fi
@@ -239,7 +237,7 @@ def _callers(row: Service) -> list[Flow]:
     if row.port is None:
         return []
     peers = [Peer(pods=labels_of(name)) for name in callers_of(row.name)]
-    return [Flow(peer, ports=(row.port,)) for peer in (*peers, *([TRAEFIK] if row.name in OPEN else []))]
+    return [Flow(peer, ports=(row.port,)) for peer in (*peers, *([TRAEFIK] if row.name in PORTS else []))]
 
 
 def _pod(
@@ -308,7 +306,7 @@ def _init_containers(
             "wait-for-the-schema",
             image="postgresql",
             user=_POSTGRES_USER,
-            command=("bash", "-c", _WAIT_FOR_THE_SCHEMA),
+            command=("bash", "-c", WAIT_FOR_THE_SCHEMA),
             variables=pairs_of(stores, (POSTGRES,), _SCHEMA_VARIABLES, {}),
             resources=SMALL,
         )

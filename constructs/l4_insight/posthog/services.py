@@ -11,17 +11,8 @@ from constructs.l4_insight.posthog.store import name_of
 from constructs.reference import Reference
 
 POSTGRES, CLICKHOUSE, KAFKA, REDIS, VALKEY, OBJECTS = "postgres", "clickhouse", "kafka", "redis", "valkey", "objects"
-
-# The variables that a pod has first, for each store that it needs; all others are made of them.
-BASE_VARIABLES: Mapping[str, tuple[str, ...]] = {
-    POSTGRES: ("POSTGRES_HOST", "POSTGRES_PASSWORD"),
-    CLICKHOUSE: ("CLICKHOUSE_HOST", "CLICKHOUSE_USER", "CLICKHOUSE_PASSWORD"),
-    KAFKA: ("KAFKA_HOSTS",),
-    REDIS: ("REDIS_HOST",),
-    VALKEY: ("VALKEY_HOST",),
-    OBJECTS: ("OBJECTS_ENDPOINT", "OBJECTS_BUCKET", "OBJECTS_REGION", "OBJECTS_KEY_ID", "OBJECTS_SECRET_KEY"),
-}
-# And the host name by which people call it.
+# A pod first has the variables of each store that it needs (stores.py), such as `REDIS_HOST`; those below are made of
+# them. It also has the host name by which people call PostHog.
 SITE_VARIABLE = "SITE_HOST"
 
 # Secrets that are generated: one is never written again, the other whenever `credentials_revision` is bumped.

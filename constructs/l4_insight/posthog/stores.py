@@ -14,6 +14,7 @@ from constructs.generated_secret import GeneratedSecret
 from constructs.l4_insight.clickhouse_server import pods_of
 from constructs.l4_insight.posthog import retention
 from constructs.l4_insight.posthog.clickhouse import NAME, PostHogClickHouse, PostHogClickHouseSettings
+from constructs.l4_insight.posthog.database import CREDENTIAL
 from constructs.l4_insight.posthog.kafka import Kafka, KafkaSettings
 from constructs.l4_insight.posthog.objects import Objects, ObjectSettings
 from constructs.l4_insight.posthog.redis import Redis, RedisSettings, ValkeySettings
@@ -32,7 +33,6 @@ from constructs.network_flow import Flow, Peer
 from constructs.postgres_cluster import PORT as POSTGRES_PORT
 from constructs.reference import Reference
 
-_CREDENTIAL = "posthog-postgres"
 _CLICKHOUSE_PODS = pods_of(NAME)
 # The Service of the environment's Postgres, and the pods of whichever generation serves.
 _POSTGRES_SERVICE = "postgres"
@@ -71,7 +71,7 @@ class PostHogStores(Construct):
     ) -> None:
         super().__init__(scope, id_)
         copy = CredentialCopy(
-            self, "postgres", source=credential, name=_CREDENTIAL, namespace=environment.monitoring_namespace
+            self, "postgres", source=credential, name=CREDENTIAL, namespace=environment.monitoring_namespace
         )
         broker = Kafka(
             self,
@@ -128,7 +128,7 @@ def _postgres(environment: Environment) -> StoreAddress:
     host = f"{_POSTGRES_SERVICE}.{environment.data_namespace}.svc"
     return StoreAddress(
         f"{host}:{POSTGRES_PORT}",
-        {"POSTGRES_HOST": host, "POSTGRES_PASSWORD": Key(_CREDENTIAL, "password")},
+        {"POSTGRES_HOST": host, "POSTGRES_PASSWORD": Key(CREDENTIAL, "password")},
         Flow(Peer(pods=_POSTGRES_PODS, namespaces=(environment.data_namespace,)), ports=(POSTGRES_PORT,)),
     )
 
