@@ -129,14 +129,17 @@ def releases(stacks: dict[str, Stack], project: Project, evaluate: Evaluate) -> 
 def generations(
     stacks: dict[str, Stack], project: Project, evaluate: Evaluate
 ) -> Callable[..., dict[str, dict[str, Any]]]:
-    """The values of each generation's release as Terraform computes them: `generations(postgres={...})`."""
+    """The values of each generation's release as Terraform computes them: `generations(postgres={...})`.
 
-    def run(**variables: object) -> dict[str, dict[str, Any]]:
-        expression = values_of(stacks["staging"]["resource"]["helm_release"]["postgres_release"])
+    They are those of test, which has no PostHog, if no other stack is given.
+    """
+
+    def run(stack: str = "test", **variables: object) -> dict[str, dict[str, Any]]:
+        expression = values_of(stacks[stack]["resource"]["helm_release"]["postgres_release"])
         files = evaluate(
-            stacks["staging"],
+            stacks[stack],
             {"values": expression},
-            tfvars=tfvars_of(project, "staging"),
+            tfvars=tfvars_of(project, stack),
             backups={"bucket": "strata-backups"},
             **variables,
         )["values"]

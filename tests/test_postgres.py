@@ -13,7 +13,7 @@ from stacks.project import Project
 from stacks.restore import postgres as module
 from stacks.restore.postgres import block, steps, without_block
 from stacks.restore.step import Request, RestoreError
-from tests.support import Render
+from tests.support import Refused, Render
 
 Values = dict[str, Any]
 RESTORED = {"generation": 2, "source": 1, "until": "2026-11-23T04:00:00Z", "keep": [1]}
@@ -90,15 +90,39 @@ def test_all_poolers_together_leave_half_of_the_connections(
 def test_the_chart_takes_a_recovery_from_the_folder_of_the_source(
     generations: Callable[..., dict[str, Values]], render: Render
 ) -> None:
-    objects = render("cluster", generations(postgres_recovery=RESTORED)["postgres-2"], "data-staging")
+    objects = render("cluster", generations(postgres_recovery=RESTORED)["postgres-2"], "data-test")
     cluster = objects["Cluster/postgres-2"]["spec"]
     (source,) = cluster["externalClusters"]
     assert source["plugin"]["parameters"] == {"barmanObjectName": "postgres-2-recovery", "serverName": "postgres"}
     stores = [objects[f"ObjectStore/postgres-2-{name}"]["spec"] for name in ("recovery", "backups")]
     folders = {store["configuration"]["destinationPath"] for store in stores}
-    assert folders == {"s3://strata-backups/staging/postgres"}
+    assert folders == {"s3://strata-backups/test/postgres"}
     # Its own name within that folder is CloudNativePG's default, the Cluster's.
     assert "serverName" not in cluster["plugins"][0]["parameters"]
+
+
+# PostHog's part of it.
+
+
+def test_posthog_has_a_role_and_a_database_beside_those_of_users(generations: Callable[..., dict[str, Values]]) -> None:
+    (values,) = generations("staging", postgres={"memory": "1Gi", "databases": {"shop": {}}}).values()
+    secrets = {role["name"]: role["passwordSecret"]["name"] for role in values["cluster"]["roles"]}
+    assert secrets == {name: f"postgres-{name}" for name in ("app", "posthog", "shop")}
+    assert values["databases"] == [{"name": name, "owner": name} for name in ("posthog", "shop")]
+
+
+@pytest.mark.parametrize(
+    ("postgres", "words"),
+    [
+        ({"memory": "512Mi"}, "memory: give 1024Mi or more"),
+        ({"memory": "1Gi", "databases": {"posthog": {}}}, "posthog is PostHog's own database"),
+    ],
+)
+def test_a_plan_without_a_synthesis_refuses_what_posthog_cannot_do_with(
+    postgres: Values, words: str, generations: Callable[..., dict[str, Values]]
+) -> None:
+    with pytest.raises(Refused, match=words):
+        generations("staging", postgres=postgres)
 
 
 # The restore.
