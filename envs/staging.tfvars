@@ -27,7 +27,7 @@ signoz = {
 # As small as PostHog gets: 10Gi of it are processes that need what they need.
 posthog = {
   clickhouse = { memory = "2Gi", storage = "10Gi" }
-  kafka      = { memory = "1280Mi", storage = "6Gi", retention_size = "32Mi" }
+  kafka      = { memory = "1344Mi", storage = "6Gi", retention_size = "32Mi" }
   objects    = { memory = "256Mi", storage = "5Gi" }
   redis      = { memory = "256Mi", storage = "1Gi" }
   services = {

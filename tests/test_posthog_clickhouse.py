@@ -47,7 +47,7 @@ def stack(larger: Project) -> Stack:
 @pytest.fixture(scope="module")
 def files(stack: Stack, larger: Project, evaluate: Evaluate) -> Files:
     """The content of the server's configuration files by name, with the bucket `backups` at an endpoint."""
-    data = resources(stack)["kubernetes_config_map_v1.posthog_clickhouse_server_config"]["data"]
+    data = resources(stack)["kubernetes_config_map_v1.posthog_stores_clickhouse_server_config"]["data"]
 
     @cache
     def of(endpoint: str = "") -> dict[str, Any]:
@@ -61,7 +61,7 @@ def files(stack: Stack, larger: Project, evaluate: Evaluate) -> Files:
 
 @pytest.fixture(scope="module")
 def pod(stack: Stack) -> dict[str, Any]:
-    found = resources(stack)["kubernetes_stateful_set_v1.posthog_clickhouse_server"]
+    found = resources(stack)["kubernetes_stateful_set_v1.posthog_stores_clickhouse_server"]
     return found["spec"]["template"]["spec"]  # type: ignore[no-any-return]
 
 
@@ -72,7 +72,7 @@ def test_every_cluster_of_posthogs_is_the_server_itself_by_the_name_that_other_p
     assert files()["server"]["remote_servers"] == {"@replace": "1", **dict.fromkeys(CLUSTERS, itself)}
     # Otherwise the server takes the Service's address for another server's, and runs nothing `ON CLUSTER`.
     assert pod["host_aliases"] == [{"ip": "127.0.0.1", "hostnames": [HOST]}]
-    service = resources(stack)["kubernetes_service_v1.posthog_clickhouse_server_service"]["metadata"]
+    service = resources(stack)["kubernetes_service_v1.posthog_stores_clickhouse_server_service"]["metadata"]
     assert f"{service['name']}.{service['namespace']}.svc" == HOST
 
 

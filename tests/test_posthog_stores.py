@@ -172,7 +172,7 @@ def test_clients_are_told_the_brokers_service_and_its_own_talk_stays_in_the_pod(
     assert node["rpc_server"]["address"] == "127.0.0.1"
 
 
-@pytest.mark.parametrize(("memory", "share"), [("1280Mi", 1024), ("1536Mi", 1228), ("4Gi", 3276)])
+@pytest.mark.parametrize(("memory", "share"), [("1344Mi", 1075), ("1536Mi", 1228), ("4Gi", 3276)])
 def test_the_broker_has_the_gibibyte_that_it_needs_and_leaves_a_fifth_of_its_container(
     memory: str, share: int, make: Make
 ) -> None:

@@ -17,14 +17,6 @@ pytestmark = pytest.mark.e2e
 
 SOURCE, COPY = ("data-staging", "postgres-posthog"), ("monitoring-staging", "posthog-postgres")
 MADE, COPIED = "kubernetes_secret_v1.postgres_posthog", "helm_release.posthog_stores_postgres_release"
-SETTINGS = """\
-environment = "staging"
-env_prefix  = "x-staging"
-base_domain = "example.com"
-components  = ["posthog", "postgres"]
-postgres    = {{ memory = "1Gi" }}
-posthog     = {{ credentials_revision = {revision} }}
-"""
 
 
 def secret(place: tuple[str, str]) -> dict[str, Any]:
@@ -39,9 +31,13 @@ def password(place: tuple[str, str]) -> str:
     return base64.b64decode(secret(place)["data"]["password"]).decode()
 
 
-def write(workspace: Workspace, revision: int) -> None:
+def write(workspace: Workspace, revision: int, *, has_posthog: bool = True) -> None:
+    """Give staging what is shipped, with a revision of PostHog's credentials, or without PostHog."""
+    shipped = (ROOT / "envs" / "staging.tfvars").read_text(encoding="utf-8")
+    text = shipped.replace("\nposthog = {\n", f"\nposthog = {{\n  credentials_revision = {revision}\n")
+    assert text != shipped
     file = workspace.root / "envs" / "staging.tfvars"
-    file.write_text(SETTINGS.format(revision=revision), encoding="utf-8")
+    file.write_text(text if has_posthog else text.replace('"posthog", ', ""), encoding="utf-8")
 
 
 def plan(workspace: Workspace) -> int:
@@ -138,8 +134,7 @@ def test_helms_own_record_lies_beside_the_copy_for_those_who_may_read_that(stagi
 
 
 def test_the_copy_goes_with_its_component(staging: Workspace) -> None:
-    file = staging.root / "envs" / "staging.tfvars"
-    file.write_text(file.read_text(encoding="utf-8").replace('"posthog", ', ""), encoding="utf-8")
+    write(staging, 2, has_posthog=False)
     staging.synthesize()
     staging.apply("staging", f"-target={COPIED}", f"-target={MADE}")
     for namespace, name in (COPY, SOURCE):

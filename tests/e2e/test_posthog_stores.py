@@ -290,11 +290,10 @@ def test_a_recording_whose_time_is_over_is_deleted_and_its_room_is_free_again(
     assert expire("30d 1\n90d 3600\n1y 1") == 0
     assert names(seaweedfs, place("30d")) == []
     assert len(names(seaweedfs, place("90d"))) == 20
-    # The server itself looks every quarter of an hour.
-    until(
-        lambda: (
-            bool(seaweedfs.shell("lock", "volume.vacuum -garbageThreshold=0.3", "unlock"))
-            and seaweedfs.used() < before - 30
-        ),
-        60,
-    )
+
+    def is_free() -> bool:
+        # The server itself looks every quarter of an hour.
+        seaweedfs.shell("lock", "volume.vacuum -garbageThreshold=0.3", "unlock")
+        return seaweedfs.used() < before - 30
+
+    until(is_free, 60)

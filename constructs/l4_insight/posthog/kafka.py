@@ -31,7 +31,8 @@ PARTITIONS = 100
 _SEGMENT_MEBIBYTES = 16
 _BESIDE_MEBIBYTES = 20
 _FULL = 0.9
-# Redpanda serves with 1 GiB or not at all; a fifth of the container is for what it does not count.
+# Redpanda serves with 1 GiB or not at all, by its own count, which may be a little less than what it is given. A fifth
+# of the container is for what it does not count.
 _SHARE = 0.8
 
 
@@ -39,7 +40,7 @@ class KafkaSettings(Sized):
     """A Redpanda broker: what PostHog has captured, and not yet stored."""
 
     cpu: Cpu = "100m"
-    memory: Annotated[Size, AtLeast(1280)] = "1536Mi"
+    memory: Annotated[Size, AtLeast(1344)] = "1536Mi"
     storage: Size = "20Gi"
     """Size of its volume. A later change has no effect: K3s's local-path volumes do not grow."""
     retention_hours: int = Field(default=72, ge=1, le=8760)
