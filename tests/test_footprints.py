@@ -107,6 +107,7 @@ FIXED = {
     "operators-ready",
     "posthog-migrate",
     "posthog-migrations",
+    "posthog-recordings",
     "posthog-retention",
     "posthog-topics",
     "redis-handover",
