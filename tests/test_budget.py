@@ -52,11 +52,9 @@ def test_the_readme_says_which_node_the_shipped_files_need(project: Project) -> 
 
 @pytest.mark.parametrize("room", ["data", "monitoring"])
 def test_a_quota_is_refused_with_sums_that_add_up(room: str, project: Project) -> None:
-    small = {
-        "data": QuotaSettings(data=DataQuota(memory="1Mi")),
-        "monitoring": QuotaSettings(monitoring=MonitoringQuota(memory="1Mi")),
-    }
-    infra = project.infra.model_copy(update={"quotas": {"prod": small[room]}})
+    small = {"data": DataQuota(memory="1Mi"), "monitoring": MonitoringQuota(memory="1Mi", storage="1Ti")}
+    quota = project.infra.quotas["prod"].model_copy(update={room: small[room]})
+    infra = project.infra.model_copy(update={"quotas": {"prod": quota}})
     (line,) = refusals(infra, {"prod": project.environments["prod"]})
     words = rf'envs/infra.tfvars: quotas.prod.{room}.memory: found "1Mi"; {room}-prod needs (\S+) at most \((.+)\): '
     found = re.fullmatch(rf"{words}give at least (\S+), or ask for less in envs/prod\.tfvars", line)
@@ -71,10 +69,12 @@ def test_a_quota_of_exactly_what_is_needed_is_enough_and_a_default_is_called_one
     asked = footprints.of_environment(file)["data"]
     need = total(item.at_most() for found in asked.values() for item in found)
     exact = DataQuota(cpu=f"{need.cpu}m", memory=f"{need.memory_limit}Mi", storage=f"{need.storage}Mi", pods=need.pods)
-    quotas = {"prod": QuotaSettings(data=exact)}
+    quota = project.infra.quotas["prod"]
+    quotas = {"prod": quota.model_copy(update={"data": exact})}
     assert not list(refusals(project.infra.model_copy(update={"quotas": quotas}), {"prod": file}))
     larger = file.model_copy(update={"postgres": file.postgres.model_copy(update={"memory": "999Gi"})})
-    (line,) = refusals(project.infra.model_copy(update={"quotas": {}}), {"prod": larger})
+    quotas = {"prod": QuotaSettings(monitoring=quota.monitoring)}
+    (line,) = refusals(project.infra.model_copy(update={"quotas": quotas}), {"prod": larger})
     assert line.startswith('envs/infra.tfvars: quotas.prod.data.memory: the default is "8Gi"; data-prod needs ')
 
 

@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 
 from constructs.l2_platform.kubero import refused_pipelines
 from constructs.l2_platform.telemetry import LogSettings, Observers, TelemetrySettings
+from constructs.l3_data.postgres import PostgresSettings
 from constructs.settings import (
     AtLeast,
     Count,
@@ -32,6 +33,7 @@ from constructs.settings import (
 )
 from stacks import tfvars
 from stacks.backend import LocalBackend
+from stacks.environment import EnvironmentSettings, contradictions
 from stacks.infra import InfraSettings
 from stacks.project import GUARDED, Project
 from stacks.stack import COMMAND_LINE_VARIABLES, StackSettings
@@ -103,6 +105,8 @@ class Subject:
                 self.names,
                 {"environment": st.sampled_from(self.names), "logs": _objects(LogSettings, self.names, OWN_LOGS)},
             ),
+            # PostHog's connections need as much.
+            "postgres": _objects(PostgresSettings, self.names, {"memory": st.sampled_from(["1Gi", "1025Mi", "1Ti"])}),
         }
         allowed = TypeAdapter(type(self.file))
         # What holds between fields is drawn by chance, and kept where it holds.
@@ -132,7 +136,9 @@ class Subject:
         return model.model_dump() if is_this_stack else None
 
     def _holds_together(self, model: StackSettings) -> bool:
-        """Tell whether infra's telemetry goes where there is a SigNoz, and no application is two environments'."""
+        """Tell whether an environment's systems fit each other, and infra's telemetry and applications those."""
+        if isinstance(model, EnvironmentSettings):
+            return not list(contradictions(model))
         if not isinstance(model, InfraSettings):
             return True
         applications = [name for tenant in model.tenants.values() for name in tenant.applications]
@@ -178,11 +184,11 @@ def _objects(
     *,
     most: int | None = None,
 ) -> st.SearchStrategy[dict[str, Any]]:
-    """Return objects of a model, each with `most` of its optional fields at most: a whole file takes long to draw."""
+    """Return objects of a model, each with what is pinned, and `most` other fields at most: a whole one takes long."""
     fields = model.model_fields
     strategies = {name: pinned.get(name, _of_field(field, names)) for name, field in fields.items()}
-    required = {name: strategy for name, strategy in strategies.items() if fields[name].is_required()}
-    optional = {name: strategy for name, strategy in strategies.items() if not fields[name].is_required()}
+    required = {name: strategy for name, strategy in strategies.items() if name in pinned or fields[name].is_required()}
+    optional = {name: strategy for name, strategy in strategies.items() if name not in required}
     objects = st.fixed_dictionaries(required, optional=optional)
     if most is not None:
         chosen = st.sets(st.sampled_from(sorted(optional)), max_size=most)

@@ -7,7 +7,7 @@ components = ["posthog", "postgres"]
 postgres = { memory = "1Gi", databases = { posthog = {} } }
 posthog = {
   clickhouse = { memory = "2Gi", storage = "10Gi" }
-  kafka      = { memory = "1280Mi", storage = "6Gi", retention_size = "32Mi" }
+  kafka      = { memory = "1344Mi", storage = "6Gi", retention_size = "32Mi" }
   objects    = { memory = "256Mi", storage = "5Gi" }
   redis      = { memory = "256Mi", storage = "1Gi" }
 }
