@@ -44,16 +44,12 @@ def test_what_terraform_would_read_beside_a_stack_is_refused_before_anything_is_
     names = ["more.tf", "override.tf.json", "terraform.tfvars", "x.auto.tfvars"]
     for name in names:
         (folder / name).write_text("enable_infra = true\n", encoding="utf-8")
-    (folder.parent / ".DS_Store").touch()
     command = [sys.executable, str(clone / "main.py")]
     refused = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     assert refused.returncode == 1
     words = "Terraform would read it beside the stack; remove it"
     assert refused.stderr.splitlines() == [f"terraform/stacks/infra/{name}: {words}" for name in names]
     assert not (folder / "cdk.tf.json").exists()
-    for name in names:
-        (folder / name).unlink()
-    assert synthesized(clone, clone, [])
 
 
 def test_a_synthesis_leaves_no_orphan_and_keeps_what_terraform_added_to_a_lock_file(clone: Path) -> None:
@@ -61,8 +57,10 @@ def test_a_synthesis_leaves_no_orphan_and_keeps_what_terraform_added_to_a_lock_f
         'environment = "passing"\nenv_prefix = "x-passing"\nbase_domain = "example.com"\ncomponents = ["redis"]\n',
         encoding="utf-8",
     )
-    synthesized(clone, clone, [])
     stacks = clone / "terraform" / "stacks"
+    stacks.mkdir(parents=True)
+    (stacks / ".DS_Store").touch()
+    synthesized(clone, clone, [])
     lock = stacks / "infra" / ".terraform.lock.hcl"
     added = lock.read_text(encoding="utf-8").replace("  hashes = [\n", '  hashes = [\n    "h1:of-this-platform",\n', 1)
     lock.write_text(added, encoding="utf-8")
