@@ -18,8 +18,8 @@ class DeletionLock(Construct):
     """A ConfigMap that depends on every resource within `holds`, so Terraform deletes it before any of them.
 
     In a protected namespace the API server refuses that (charts/tenancy) until it is annotated with its own name: a
-    refused destroy has then changed nothing. `also` names what else has to be annotated, as `kind/name`, and stands in
-    the refusal.
+    refused destroy has then changed nothing. `beside` is what another system has made for this one, and takes away with
+    it. `also` names what else has to be annotated, as `kind/name`, and stands in the refusal.
     """
 
     def __init__(
@@ -31,6 +31,7 @@ class DeletionLock(Construct):
         namespace: str,
         holds: Construct,
         also: Sequence[str] = (),
+        beside: Sequence[TerraformResource] = (),
         labels: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(scope, id_)
@@ -43,5 +44,8 @@ class DeletionLock(Construct):
             "this",
             metadata=ConfigMapV1Metadata(name=f"{LOCK_NAME}-{name}", namespace=namespace, labels=labels),
             data={"also": also_commands},
-            depends_on=[child for child in holds.node.find_all() if isinstance(child, TerraformResource)],
+            depends_on=[
+                *(child for child in holds.node.find_all() if isinstance(child, TerraformResource)),
+                *beside,
+            ],
         )

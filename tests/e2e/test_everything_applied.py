@@ -199,7 +199,7 @@ def test_a_destroy_of_a_protected_stack_is_refused_says_how_and_changes_nothing(
 def test_a_component_that_leaves_is_refused_before_its_release_is_touched(workspace: Workspace) -> None:
     tfvars = workspace.root / "envs" / "staging.tfvars"
     text = tfvars.read_text(encoding="utf-8")
-    tfvars.write_text(text.replace('"postgres", ', ""), encoding="utf-8")
+    tfvars.write_text(text.replace('"posthog", "postgres", ', ""), encoding="utf-8")
     stale = workspace.terraform("staging", "apply", "-auto-approve")
     assert "run make synth" in " ".join(stale.stderr.split())
     workspace.synthesize()
@@ -208,6 +208,8 @@ def test_a_component_that_leaves_is_refused_before_its_release_is_touched(worksp
     words = " ".join(refused.stderr.split())
     assert "kubectl annotate configmaps deletion-lock-postgres --namespace=data-staging" in words
     assert "&& kubectl annotate clusters.postgresql.cnpg.io postgres --namespace=data-staging" in words
+    assert "kubectl annotate configmaps deletion-lock-posthog --namespace=monitoring-staging" in words
+    assert "&& kubectl annotate secrets posthog-keys --namespace=monitoring-staging" in words
     tfvars.write_text(text, encoding="utf-8")
     workspace.synthesize()
     # SigNoz was already told to ask a database less.
@@ -216,9 +218,10 @@ def test_a_component_that_leaves_is_refused_before_its_release_is_touched(worksp
 
 
 def test_an_environment_is_a_file(workspace: Workspace) -> None:
-    text = (workspace.root / "envs" / "staging.tfvars").read_text(encoding="utf-8")
+    # Without PostHog: the default quotas have no room for it.
+    text = (workspace.root / "envs" / "test.tfvars").read_text(encoding="utf-8")
     feature = workspace.root / "envs" / "feature.tfvars"
-    feature.write_text(text.replace('"staging"', '"feature"').replace("x-staging", "x-feature"), encoding="utf-8")
+    feature.write_text(text.replace('"test"', '"feature"').replace("x-test", "x-feature"), encoding="utf-8")
     workspace.synthesize()
     workspace.apply("infra")
     workspace.apply("feature")
@@ -234,6 +237,8 @@ def test_an_environment_that_is_not_protected_is_destroyed_and_the_others_stay(w
 
 
 def test_a_protected_environment_is_destroyed_when_each_thing_is_named_and_prod_stays(workspace: Workspace) -> None:
+    unlock("configmap", "deletion-lock-posthog", "monitoring-staging")
+    unlock("secret", "posthog-keys", "monitoring-staging")
     for stack in ("staging", "feature"):
         for lock in ("stack", "redis", "postgres"):
             unlock("configmap", f"deletion-lock-{lock}", f"data-{stack}")

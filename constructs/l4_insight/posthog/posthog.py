@@ -139,4 +139,12 @@ class PostHog(Construct):
             depends_on=stores.resources,
         )
         PostHogRoute(self, "route", namespace=namespace, addresses=addresses, depends_on=[services["web"].resource])
-        DeletionLock(self, "lock", name="posthog", namespace=namespace, holds=self, also=[f"secrets/{KEYS_SECRET}"])
+        DeletionLock(
+            self,
+            "lock",
+            name="posthog",
+            namespace=namespace,
+            holds=self,
+            beside=[credential.resource],
+            also=[f"secrets/{KEYS_SECRET}"],
+        )
