@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from constructs.deletion_lock import DELETE_ANNOTATION, LOCK_NAME
+from constructs.deletion_lock import DELETE_ANNOTATION, LOCK_NAME, PROTECTED_LABEL
 from stacks.backup import back_up, namespaces_of
 from stacks.cluster import ClusterError, kubectl, objects
 from stacks.project import ProjectError, environment_of, load
@@ -67,6 +67,7 @@ def standing(name: str) -> Standing:
         config_maps = _guarded("configmaps", namespace, "--selector=!strata/platform")
         guards += [guarded for guarded, _ in config_maps if guarded.name.startswith(f"{LOCK_NAME}-")]
         guards += [guarded for guarded, _ in _guarded(_CLUSTERS, namespace)]
+        guards += [guarded for guarded, _ in _guarded("secrets", namespace, f"--selector={PROTECTED_LABEL}=true")]
         volumes += [
             (guarded, item["spec"]["resources"]["requests"]["storage"])
             for guarded, item in _guarded(_VOLUMES, namespace)

@@ -18,11 +18,13 @@ class Cluster:
         self.found = {
             ("configmaps", "data-staging"): ["deletion-lock-redis", "redis-config"],
             ("clusters.postgresql.cnpg.io", "data-staging"): ["postgres"],
+            ("secrets --selector=strata/protected=true", "monitoring-staging"): ["posthog-keys"],
             ("persistentvolumeclaims", "data-staging"): ["data-redis-0"],
         }
 
-    def objects(self, kind: str, namespace: str, *_: str) -> Sequence[dict[str, Any]]:
+    def objects(self, kind: str, namespace: str, *arguments: str) -> Sequence[dict[str, Any]]:
         spec = {"resources": {"requests": {"storage": "1Gi"}}}
+        kind = " ".join((kind, *arguments)) if kind == "secrets" else kind
         return [{"metadata": {"name": name}, "spec": spec} for name in self.found.get((kind, namespace), ())]
 
     def kubectl(self, verb: str, kind: str, name: str, *_: str) -> str:
@@ -53,6 +55,7 @@ def choices(*, is_dry: bool = False, with_backup: bool = True, with_volumes: boo
 UNLOCKED = [
     "annotate configmaps deletion-lock-redis",
     "annotate clusters.postgresql.cnpg.io postgres",
+    "annotate secrets posthog-keys",
 ]
 
 

@@ -19,8 +19,15 @@ def test_a_dry_run_names_every_lock_and_volume_and_changes_nothing(workspace: Wo
         workspace.apply(name)
     told = tear_down(workspace, "", DRY_RUN="1")
     assert told.returncode == 0, told.stderr
-    for lock in ("deletion-lock-stack", "deletion-lock-redis", "deletion-lock-postgres", "deletion-lock-signoz"):
+    for lock in (
+        "deletion-lock-stack",
+        "deletion-lock-redis",
+        "deletion-lock-postgres",
+        "deletion-lock-posthog",
+        "deletion-lock-signoz",
+    ):
         assert f"/{lock}" in told.stdout
+    assert "secrets monitoring-staging/posthog-keys" in told.stdout
     assert "deletion-lock-tenant" not in told.stdout
     for claim in objects("persistentvolumeclaims", "--namespace=monitoring-staging"):
         assert f"monitoring-staging/{claim['metadata']['name']} (" in told.stdout
