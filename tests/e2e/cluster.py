@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from constructs.deletion_lock import PROTECTED_LABEL
 from tests.support import ROOT, copy_sources
 
 KUBECONFIG = os.environ.get("KUBECONFIG", "")
@@ -120,6 +121,8 @@ class Workspace:
             for kind in LOCKED:
                 for item in objects(kind, *([] if kind == "namespaces" else ["--all-namespaces"])):
                     unlock(kind, item["metadata"]["name"], item["metadata"].get("namespace"))
+            for secret in objects("secrets", "--all-namespaces", f"--selector={PROTECTED_LABEL}=true"):
+                unlock("secrets", secret["metadata"]["name"], secret["metadata"]["namespace"])
             gone = self.destroy(stack)
             assert gone.returncode == 0, gone.stderr
 
