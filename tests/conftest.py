@@ -16,6 +16,14 @@ from stacks.project import Project, load
 from stacks.synthesis import synthesize
 from tests.support import CHARTS, ROOT, Evaluate, Refused, Render, Stack, merged, on_the_path, tfvars_of, values_of
 
+# What takes longest begins first, or one process would work alone at the end.
+LONGEST = ("test_k3s.py", "test_terraform_agrees.py", "test_guard.py", "test_determinism.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; all else stays in its order."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
