@@ -37,7 +37,7 @@ synth: $(VENV)/synth ## Write terraform/, atlantis.yaml and docs/settings.md fro
 	fi
 
 test: $(VENV)/dev ## Run all tests; those that need a program or the charts say so where it is missing
-	@$(RUN)/python -m pytest --numprocesses=auto --dist=loadfile
+	@$(RUN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 
 check: lint types imports test fresh ## Run everything that CI runs
 

@@ -433,7 +433,7 @@ SAME_EVERY_TIME = settings(
 
 
 @pytest.mark.parametrize("name", SUBJECTS)
-@settings(SAME_EVERY_TIME, max_examples=12)
+@settings(SAME_EVERY_TIME, max_examples=8)
 @given(data=st.data())
 def test_a_valid_file_is_the_same_value_in_both(
     name: str, data: st.DataObject, subjects: dict[str, Subject], evaluate: Evaluate, tmp_path_factory: TempPaths
@@ -446,7 +446,7 @@ def test_a_valid_file_is_the_same_value_in_both(
 
 
 @pytest.mark.parametrize("name", SUBJECTS)
-@settings(SAME_EVERY_TIME, max_examples=75)
+@settings(SAME_EVERY_TIME, max_examples=40)
 @given(data=st.data())
 def test_a_broken_file_is_refused_or_the_same_value_in_both(
     name: str, data: st.DataObject, subjects: dict[str, Subject], evaluate: Evaluate, tmp_path_factory: TempPaths
