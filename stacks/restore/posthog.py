@@ -29,11 +29,8 @@ RESTORE_SETTINGS = "SETTINGS allow_non_empty_tables = 1"
 
 def steps(request: Request) -> Sequence[Step]:
     """Return the steps. Raises `RestoreError` if nothing can be brought back."""
-    if not request.settings.backups.bucket:
-        message = "nothing was saved: backups.bucket is empty"
-        raise RestoreError(message)
+    place = request.place("posthog")
     work = _Restore(request)
-    place = f"{request.settings.backups.bucket}/{request.settings.environment}/posthog"
     own = request.settings.posthog.objects.bucket
     found = [] if own else [Step("bring back objects that are missing, from their mirror", work.bring_objects)]
     return [

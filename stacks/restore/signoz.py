@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from stacks.cluster import kubectl, objects, wait_for
 from stacks.jobs import finish, start
 from stacks.restore.clickhouse import BEFORE, ClickHouse
-from stacks.restore.step import Request, RestoreError, Step
+from stacks.restore.step import Request, Step
 
 _WORKLOADS = ("statefulset/signoz", "deployment/signoz-otel-collector")
 _PODS = "app.kubernetes.io/instance=signoz,app.kubernetes.io/component in (signoz,otel-collector)"
@@ -14,11 +14,8 @@ _PODS = "app.kubernetes.io/instance=signoz,app.kubernetes.io/component in (signo
 
 def steps(request: Request) -> Sequence[Step]:
     """Return the steps. Raises `RestoreError` if nothing can be brought back."""
-    if not request.settings.backups.bucket:
-        message = "nothing was saved: backups.bucket is empty"
-        raise RestoreError(message)
+    place = request.place("signoz")
     work = _Restore(request)
-    place = f"{request.settings.backups.bucket}/{request.settings.environment}/signoz"
     return [
         Step(f"look in {place} for the last backup of telemetry up to then", work.choose),
         Step("stop SigNoz and its collector: what is sent meanwhile is lost", work.stop),

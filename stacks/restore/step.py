@@ -40,6 +40,13 @@ class Request:
         """The environment."""
         return Environment(self.settings.environment, self.settings.env_prefix)
 
+    def place(self, system: str) -> str:
+        """Return the folder of the bucket with a system's backups. Raises `RestoreError` if there is no bucket."""
+        if not self.settings.backups.bucket:
+            message = "nothing was saved: backups.bucket is empty"
+            raise RestoreError(message)
+        return f"{self.settings.backups.bucket}/{self.settings.environment}/{system}"
+
     def time(self) -> datetime | None:
         """Return the time that `to` is, in UTC; None: it is none. Raises `RestoreError` if it lacks its zone."""
         if _TIME.fullmatch(self.to):

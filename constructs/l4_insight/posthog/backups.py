@@ -9,10 +9,10 @@ from constructs import Construct
 from constructs.backups import BackupSettings
 from constructs.environment import Environment
 from constructs.footprint import Footprint, footprint
-from constructs.l4_insight.posthog.database import CREDENTIAL, DATABASES, SYSTEM
+from constructs.l4_insight.posthog.database import CREDENTIAL, DATABASES, SYSTEM, flow_of, host_of
+from constructs.l4_insight.posthog.objects import BUCKET, PORT
 from constructs.l4_insight.posthog.store import labels_of
 from constructs.network_flow import Flow, NetworkFlow, Peer
-from constructs.postgres_cluster import PORT as POSTGRES_PORT
 from constructs.reference import Reference, expression
 from constructs.release import Release
 from constructs.settings import Cron, Settings
@@ -24,8 +24,6 @@ CLICKHOUSE, DATABASE, OBJECTS = "posthog-clickhouse", SYSTEM, "posthog-objects"
 # The database that a dump is brought into, beside the one that is in use.
 RESTORED = "posthog_restored"
 _MIRROR, _OBJECT_PODS = labels_of("objects-backups"), labels_of("objects")
-_OBJECTS_PORT = 8333
-_BUCKET = "posthog"
 # The user `postgres` of CloudNativePG's image.
 _USER_ID = 26
 # It lists both buckets whole.
@@ -95,12 +93,7 @@ class Backups(Construct):
                 user=_USER_ID,
                 group=_USER_ID,
                 env=_variables(environment),
-                calls=[
-                    Flow(
-                        Peer(pods={"cnpg.io/podRole": "instance"}, namespaces=(environment.data_namespace,)),
-                        ports=(POSTGRES_PORT,),
-                    )
-                ],
+                calls=[flow_of(environment)],
                 after=CLICKHOUSE,
             ),
             folder=f"{environment.name}/posthog/database",
@@ -127,8 +120,8 @@ class Backups(Construct):
                 "schedule": settings.objects.schedule,
                 "keepDays": settings.objects.keep_days,
                 "source": {
-                    "name": expression('{} ? {} : ""', is_ours, _BUCKET),
-                    "endpoint": f"http://{OBJECTS}.{namespace}.svc:{_OBJECTS_PORT}",
+                    "name": expression('{} ? {} : ""', is_ours, BUCKET),
+                    "endpoint": f"http://{OBJECTS}.{namespace}.svc:{PORT}",
                     "secret": OBJECTS,
                 },
                 "bucket": backups.values(f"{environment.name}/posthog/objects"),
@@ -140,11 +133,11 @@ class Backups(Construct):
         """Open the ways of the pods that mirror, where there is something to mirror."""
         objects = Peer(pods=_OBJECT_PODS)
         ways = {
-            "flow": (f"{OBJECTS}-backups", _MIRROR, [], [Flow(objects, ports=(_OBJECTS_PORT,)), backups.flow()]),
+            "flow": (f"{OBJECTS}-backups", _MIRROR, [], [Flow(objects, ports=(PORT,)), backups.flow()]),
             "objects-flow": (
                 f"{OBJECTS}-mirrored",
                 _OBJECT_PODS,
-                [Flow(Peer(pods=_MIRROR), ports=(_OBJECTS_PORT,))],
+                [Flow(Peer(pods=_MIRROR), ports=(PORT,))],
                 [],
             ),
         }
@@ -156,7 +149,7 @@ class Backups(Construct):
 def _variables(environment: Environment) -> list[dict[str, object]]:
     """Return what the programs of Postgres read, and where a dump is brought to."""
     plain = {
-        "PGHOST": f"postgres.{environment.data_namespace}.svc",
+        "PGHOST": host_of(environment),
         "PGDATABASE": DATABASES[0],
         "INTO": RESTORED,
     }

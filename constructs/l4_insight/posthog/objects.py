@@ -17,11 +17,11 @@ from constructs.settings import AtLeast, Cpu, Name, Size, Sized
 from constructs.versions import VERSIONS
 
 _COMPONENT = "objects"
-_PORT = 8333
+PORT = 8333
 # The user `seaweed` of the image.
 _USER_ID = 1000
-_BUCKET = "posthog"
-_CREATE = f"s3.bucket.create -name {_BUCKET}"
+BUCKET = "posthog"
+_CREATE = f"s3.bucket.create -name {BUCKET}"
 _REGION = "us-east-1"
 _ID_KEY, _SECRET_KEY = BUCKET_KEYS
 # All objects are in files of this size, which fill the volume, less a tenth, and no more. To free what was deleted the
@@ -57,7 +57,7 @@ def footprints(settings: ObjectSettings) -> tuple[Footprint, ...]:
 class Objects(Construct):
     """A bucket at `endpoint_url`; the keys `access_key_key` and `secret_key_key` of the Secret `secret` open it."""
 
-    port = _PORT
+    port = PORT
     access_key_key = _ID_KEY
     secret_key_key = _SECRET_KEY
 
@@ -93,8 +93,8 @@ class Objects(Construct):
                 image=VERSIONS.images["seaweedfs"],
                 user=_USER_ID,
                 command=_command(settings),
-                port=_PORT,
-                probe=Probe(path="/healthz", port=_PORT),
+                port=PORT,
+                probe=Probe(path="/healthz", port=PORT),
                 variables=_variables(settings),
                 secret=auth.name,
                 # By these names it knows the one identity that there is; nobody else may do anything.
@@ -110,7 +110,7 @@ class Objects(Construct):
         store.only_where(is_ours)
         self._open_ways(namespace, callers, settings)
         self.resource = store.resource
-        ours = f"http://{store.host}:{_PORT}"
+        ours = f"http://{store.host}:{PORT}"
         self.endpoint_url = expression(
             '{0} == "" ? {1} : {2} != "" ? {2} : format("https://s3.%s.amazonaws.com", {3})',
             settings.bucket,
@@ -118,14 +118,14 @@ class Objects(Construct):
             settings.endpoint,
             settings.region,
         )
-        self.bucket = expression('{0} == "" ? {1} : {0}', settings.bucket, _BUCKET)
+        self.bucket = expression('{0} == "" ? {1} : {0}', settings.bucket, BUCKET)
         self.region = expression('{} == "" ? {} : {}', settings.bucket, _REGION, settings.region)
         self.secret = expression('{} == "" ? {} : {}', settings.bucket, auth.name, settings.secret)
         Recordings(
             self,
             "recordings",
             environment=environment,
-            calls=Flow(Peer(pods=labels_of(_COMPONENT)), ports=(_PORT,)),
+            calls=Flow(Peer(pods=labels_of(_COMPONENT)), ports=(PORT,)),
             bucket={
                 "name": self.bucket,
                 "endpoint": expression('{} == "" ? {} : {}', settings.bucket, ours, settings.endpoint),
@@ -170,7 +170,7 @@ def _command(settings: ObjectSettings) -> list[str]:
         f"-volume.max={files}",
         "-s3",
         "-s3.ip.bind=0.0.0.0",
-        f"-s3.port={_PORT}",
+        f"-s3.port={PORT}",
         "-s3.port.iceberg=0",
         "-s3.port.lance=0",
         "-s3.iam=false",

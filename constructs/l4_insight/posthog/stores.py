@@ -12,9 +12,8 @@ from constructs.endpoint import Endpoint
 from constructs.environment import Environment
 from constructs.generated_secret import GeneratedSecret
 from constructs.l4_insight.clickhouse_server import pods_of
-from constructs.l4_insight.posthog import retention
+from constructs.l4_insight.posthog import database, retention
 from constructs.l4_insight.posthog.clickhouse import NAME, PostHogClickHouse, PostHogClickHouseSettings
-from constructs.l4_insight.posthog.database import CREDENTIAL
 from constructs.l4_insight.posthog.kafka import Kafka, KafkaSettings
 from constructs.l4_insight.posthog.objects import Objects, ObjectSettings
 from constructs.l4_insight.posthog.redis import Redis, RedisSettings, ValkeySettings
@@ -34,9 +33,6 @@ from constructs.postgres_cluster import PORT as POSTGRES_PORT
 from constructs.reference import Reference
 
 _CLICKHOUSE_PODS = pods_of(NAME)
-# The Service of the environment's Postgres, and the pods of whichever generation serves.
-_POSTGRES_SERVICE = "postgres"
-_POSTGRES_PODS = {"cnpg.io/podRole": "instance"}
 
 
 @dataclass(frozen=True)
@@ -71,7 +67,7 @@ class PostHogStores(Construct):
     ) -> None:
         super().__init__(scope, id_)
         copy = CredentialCopy(
-            self, "postgres", source=credential, name=CREDENTIAL, namespace=environment.monitoring_namespace
+            self, "postgres", source=credential, name=database.CREDENTIAL, namespace=environment.monitoring_namespace
         )
         broker = Kafka(
             self,
@@ -125,11 +121,11 @@ def _server(store: str, endpoint: Endpoint, value: str, variable: str) -> StoreA
 
 
 def _postgres(environment: Environment) -> StoreAddress:
-    host = f"{_POSTGRES_SERVICE}.{environment.data_namespace}.svc"
+    host = database.host_of(environment)
     return StoreAddress(
         f"{host}:{POSTGRES_PORT}",
-        {"POSTGRES_HOST": host, "POSTGRES_PASSWORD": Key(CREDENTIAL, "password")},
-        Flow(Peer(pods=_POSTGRES_PODS, namespaces=(environment.data_namespace,)), ports=(POSTGRES_PORT,)),
+        {"POSTGRES_HOST": host, "POSTGRES_PASSWORD": Key(database.CREDENTIAL, "password")},
+        database.flow_of(environment),
     )
 
 
