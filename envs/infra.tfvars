@@ -1,5 +1,5 @@
 # L1 and L2, shared by all environments. Applied only by `atlantis apply -p infra`, with enable_infra=true.
-# Every key and its default: docs/settings.md
+# Every key and its default: docs/reference/settings.md
 
 environment = "infra"
 env_prefix  = ""

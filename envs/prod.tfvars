@@ -1,5 +1,5 @@
 # L3 and L4 of prod, by `atlantis apply -p prod`.
-# Every key and its default: docs/settings.md
+# Every key and its default: docs/reference/settings.md
 
 environment = "prod"
 env_prefix  = ""

@@ -1,5 +1,5 @@
 # L3 and L4 of staging: what a bare `atlantis apply` applies.
-# Every key and its default: docs/settings.md
+# Every key and its default: docs/reference/settings.md
 
 environment = "staging"
 env_prefix  = "x-staging"

@@ -1,5 +1,5 @@
 # L3 and L4 of test: a place to break things, by `atlantis apply -p test`.
-# Every key and its default: docs/settings.md
+# Every key and its default: docs/reference/settings.md
 
 environment = "test"
 env_prefix  = "x-test"

@@ -154,7 +154,7 @@ class Bootstrap:
             stop("add the webhook and protect the branch")
         self.say(
             "Done. From now on changes go by pull requests: change envs/staging.tfvars on a branch, make synth, push,\n"
-            "open a pull request. Atlantis plans staging by itself; comment atlantis apply. See docs/bootstrap.md."
+            "open a pull request. Atlantis plans staging; comment atlantis apply. See docs/tutorial/bootstrap.md."
         )
 
     def _apply(self, *arguments: str) -> None:

@@ -31,7 +31,15 @@ _BINDINGS = ("cdktf", "cdktf_cdktf_provider_helm", "cdktf_cdktf_provider_kuberne
 _MIN_NODE = 22
 _MIN_TERRAFORM = (1, 11)
 _EXAMPLE = "example.com"
-_GIT_INPUTS = ("cdktf.json", "versions.toml", "envs", "terraform", "atlantis.yaml", "docs/settings.md", "charts")
+_GIT_INPUTS = (
+    "cdktf.json",
+    "versions.toml",
+    "envs",
+    "terraform",
+    "atlantis.yaml",
+    "docs/reference/settings.md",
+    "charts",
+)
 _WAIT = 5.0
 
 
@@ -309,7 +317,7 @@ def _rights(you: Mapping[str, Any]) -> Finding:
     try:
         kubectl("auth", "can-i", "impersonate", "serviceaccounts/deployer-infra", "--namespace=iac")
     except ClusterError:
-        words = "use the administrator's kubeconfig, or be let act as its deployer (docs/bootstrap.md)"
+        words = "use the administrator's kubeconfig, or be let act as its deployer (docs/tutorial/bootstrap.md)"
         return mend("rights", f"you are {name}, and may not apply infra: {words}")
     return ok("rights", f"you are {name}, and may act as deployer-infra: give AS=deployer-infra with ENV=infra")
 

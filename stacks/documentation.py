@@ -1,4 +1,4 @@
-"""docs/settings.md: every key of every tfvars file, from the models that check them."""
+"""docs/reference/settings.md: every key of every tfvars file, from the models that check them."""
 
 from collections.abc import Iterator
 
@@ -22,7 +22,7 @@ Three variables never stand in a file, they are given on the command line: `enab
 
 
 def render() -> str:
-    """Return docs/settings.md."""
+    """Return docs/reference/settings.md."""
     parts = [_HEADER]
     for title, model in (("envs/infra.tfvars", InfraSettings), ("envs/<environment>.tfvars", EnvironmentSettings)):
         parts.append(f"\n## {title}\n\n")

@@ -16,7 +16,7 @@ _LOCK_FILE = ".terraform.lock.hcl"
 
 
 def synthesize(project: Project) -> None:
-    """Write terraform/, atlantis.yaml and docs/settings.md, and remove the folders of stacks that are gone.
+    """Write terraform/, atlantis.yaml and docs/reference/settings.md, and remove the folders of stacks that are gone.
 
     Raises `ProjectError` before it writes anything if Terraform would read more in a stack's folder than its own JSON.
     """
@@ -47,7 +47,7 @@ def synthesize(project: Project) -> None:
         else:
             _keep_locked(folder / _LOCK_FILE)
     _write(project.root / "atlantis.yaml", atlantis.render(project))
-    _write(project.root / "docs" / "settings.md", documentation.render())
+    _write(project.root / "docs" / "reference" / "settings.md", documentation.render())
 
 
 def _is_stranger(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""The table of network flows, and the pods in it: what tests/test_network.py proves, and docs/security.md says.
+"""The network flows and the pods in them: what tests/test_network.py proves, docs/decisions/security.md says.
 
 An allowed way that is not in the table fails a test, and so does one of the table that is closed.
 """
@@ -383,7 +383,7 @@ def _expanded(name: str) -> Iterator[str]:
 
 
 def markdown() -> str:
-    """Return the table as docs/security.md has it."""
+    """Return the table as docs/decisions/security.md has it."""
     rows = ["| from | to | ports | only with |", "|---|---|---|---|"]
     for way in TABLE:
         only_with = re.sub(r"[a-z]+\.[a-z_.<>]+", r"`\g<0>`", way.only_with)

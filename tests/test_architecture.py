@@ -62,7 +62,9 @@ def test_no_construct_reads_files_or_the_environment_or_knows_an_environments_na
 
 
 def test_every_system_has_a_page_and_all_pages_have_the_same_form() -> None:
-    pages = {page.stem: page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "systems").glob("*.md")}
+    pages = {
+        page.stem: page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "reference" / "systems").glob("*.md")
+    }
     assert sorted(pages) == sorted(path.stem for path in SYSTEMS)
     forms = {tuple(line for line in text.splitlines() if line.startswith("## ")) for text in pages.values()}
     assert len(forms) == 1, forms

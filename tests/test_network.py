@@ -125,7 +125,9 @@ def test_a_pod_that_no_system_makes_is_closed_but_for_names(everything: Network,
 
 
 def test_the_documentation_has_the_same_table() -> None:
-    assert markdown() in (ROOT / "docs" / "security.md").read_text(encoding="utf-8"), f"docs/security.md:\n{markdown()}"
+    assert markdown() in (ROOT / "docs" / "decisions" / "security.md").read_text(encoding="utf-8"), (
+        f"docs/decisions/security.md:\n{markdown()}"
+    )
 
 
 # The evaluator itself.

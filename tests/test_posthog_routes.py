@@ -68,7 +68,7 @@ def test_the_store_of_objects_and_what_is_not_deployed_are_led_to_by_no_path(ing
 
 
 def test_the_page_names_every_path_and_who_answers() -> None:
-    page = (ROOT / "docs" / "systems" / "posthog.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "reference" / "systems" / "posthog.md").read_text(encoding="utf-8")
     rows = [line for line in page.splitlines() if line.startswith("| `/")]
     for item in PATHS:
         assert [row for row in rows if f"`{item.path}`" in row and item.service in row], item.path

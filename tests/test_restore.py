@@ -84,7 +84,9 @@ def test_a_time_without_a_zone_is_refused(to: str, request_: Request) -> None:
         replace(request_, to=to).snapshot()
 
 
-@pytest.mark.parametrize(("name", "words"), [("infra", "docs/systems/vault.md"), ("nowhere", "give one of prod")])
+@pytest.mark.parametrize(
+    ("name", "words"), [("infra", "docs/reference/systems/vault.md"), ("nowhere", "give one of prod")]
+)
 def test_what_is_no_environment_is_refused(name: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(name, "redis", "terraform") == 1
     assert words in capsys.readouterr().err

@@ -21,7 +21,7 @@ def test_the_committed_stack_is_what_is_synthesized(name: str, stacks: dict[str,
     assert committed == synthesized, "run make synth, and review:\n" + "\n".join(difference)
 
 
-@pytest.mark.parametrize("name", ["atlantis.yaml", "docs/settings.md"])
+@pytest.mark.parametrize("name", ["atlantis.yaml", "docs/reference/settings.md"])
 def test_the_committed_derived_file_is_what_is_synthesized(
     name: str, project: Project, stacks: dict[str, Stack]
 ) -> None:

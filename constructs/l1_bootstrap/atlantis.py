@@ -68,7 +68,7 @@ class AtlantisSettings(Sized):
     app_slug: AppSlug = ""
     """The slug of a GitHub App."""
     credentials_secret: Name = "atlantis-vcs"  # noqa: S105 (a Secret's name)
-    """The Secret in `iac` with the token and the webhook's secret; docs/systems/atlantis.md names its keys."""
+    """The Secret in `iac` with token and webhook secret; its keys: docs/reference/systems/atlantis.md."""
     credentials_revision: int = Field(default=0, ge=0)
     """0: that Secret is there already. From 1 on Terraform writes it, anew for each number, from
     TF_VAR_atlantis_token and TF_VAR_atlantis_webhook_secret."""

@@ -48,7 +48,7 @@ class VaultSettings(Sized):
     """How many servers Vault has, how large each is, and when it is saved."""
 
     replicas: Literal[1, 3] = 1
-    """One, or three of which one may fail. Back from three to one: docs/systems/vault.md."""
+    """One, or three of which one may fail. Back from three to one: docs/reference/systems/vault.md."""
     cpu: Cpu = "100m"
     memory: Size = "256Mi"
     storage: Size = "5Gi"

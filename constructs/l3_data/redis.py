@@ -53,7 +53,7 @@ class RedisSettings(Sized):
     """Servers: one, or three on three nodes, of which Sentinel makes another the master when one fails."""
     cpu: Cpu = "50m"
     memory: Annotated[Size, AtLeast(64)] = "256Mi"
-    """Memory that a server requests, and may use at most. Some 40% are for data: docs/systems/redis.md."""
+    """Memory that a server requests, and may use at most. Some 40% are for data: docs/reference/systems/redis.md."""
     storage: Size = "2Gi"
     """Size of each server's volume: four times `memory` or more. It cannot be changed later."""
     eviction: Literal["noeviction", "allkeys-lru", "volatile-lru"] = "noeviction"

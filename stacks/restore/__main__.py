@@ -12,7 +12,7 @@ from stacks.restore import postgres, posthog, redis, signoz
 from stacks.restore.step import Request, RestoreError, Step
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
-_INFRA_WORDS = "infra's stores come back as docs/systems/vault.md and docs/systems/database.md say"
+_INFRA_WORDS = "infra's stores come back as docs/reference/systems/vault.md and docs/reference/systems/database.md say"
 _SYSTEMS: Mapping[str, Callable[[Request], Sequence[Step]]] = {
     "posthog": posthog.steps,
     "postgres": postgres.steps,

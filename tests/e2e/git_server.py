@@ -221,7 +221,7 @@ class GitServer:
 
 # Git takes no two commands at once in worktrees of the same repository.
 _ONE_AT_A_TIME = threading.Lock()
-# What docs/systems/atlantis.md says that the token needs.
+# What docs/reference/systems/atlantis.md says that the token needs.
 _ROBOTS_SCOPES = ["write:issue", "write:repository", "read:user"]
 
 
