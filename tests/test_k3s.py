@@ -102,7 +102,9 @@ class Machine:
         config.write_text(
             f"ListenAddress {self.address}:{self.port}\nHostKey {key}\nAuthorizedKeysFile {authorized}\nPidFile none\n"
             "UsePAM no\nStrictModes no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
-            f"PermitRootLogin prohibit-password\nForceCommand {STAND_INS / 'enter.sh'} {self.folder}\n",
+            f"PermitRootLogin prohibit-password\nForceCommand {STAND_INS / 'enter.sh'} {self.folder}\n"
+            # A bash that is the first one within ssh would read the ~/.bashrc of whoever runs the tests.
+            "SetEnv SHLVL=1\n",
             encoding="utf-8",
         )
         command = [str(SSHD), "-D", "-e", "-f", str(config)]
