@@ -26,7 +26,7 @@ FINGERPRINT = find $(INPUTS) $(OUTPUTS) -type f ! -path '*/.terraform/*' ! -path
 LOCK = $(RUN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 \
   --generate-hashes --no-emit-index-url --no-header --output-file
 
-.PHONY: help synth test check lint types imports fresh bench e2e doctor bootstrap secrets plan apply diff recover backup restore teardown budget dashboards posthog-images nodes state move-state init who lock clean
+.PHONY: help synth test check lint types imports fresh bench e2e doctor bootstrap secrets plan apply drift diff recover backup restore teardown budget dashboards posthog-images nodes state move-state init who lock clean
 
 help: ## Print the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
@@ -78,6 +78,9 @@ plan: init ## Plan the stack ENV (staging) on the cluster of KUBECONFIG, as its 
 
 apply: init ## Apply the stack ENV (staging) to the cluster of KUBECONFIG, as its deployer, after a question
 	$(ACT) $(TERRAFORM) -chdir=$(STACK) apply $(ARGUMENTS)
+
+drift: init ## Look for what of the stack ENV (staging) is no longer as it was applied, charts too; 2: there is some
+	@$(ACT) $(RUN)/python -m stacks.drift $(ENV) $(TERRAFORM) $(ARGUMENTS)
 
 diff: ENV =
 diff: BASE = HEAD

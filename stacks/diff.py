@@ -6,8 +6,6 @@ every argument of every resource with the tfvars file of the same side, within r
 """
 
 import argparse
-import difflib
-import itertools
 import json
 import os
 import re
@@ -22,6 +20,7 @@ from typing import Any
 import yaml
 
 from constructs.deletion_lock import LOCK_NAME, PROTECTED_LABEL
+from stacks.comparison import ABSENT, differences
 
 _ROOT = Path(__file__).resolve().parent.parent
 _STACKS = "terraform/stacks"
@@ -35,8 +34,6 @@ _HIDDEN = ("binary_data", "data", "data_wo", "string_data")
 _REFERENCE = re.compile(r"(?<![\w.\"-])(?:ephemeral\.)?(\w+)\.([\w-]+)(?:\.\w+|\[[^\]]*\])*")
 # How a release tells that the files of a local chart are others.
 _DIGEST = "chartDigest"
-_LONGEST = 120
-_ABSENT = object()
 
 Arguments = Mapping[str, Any]
 
@@ -65,7 +62,7 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Difference:
+class StackChange:
     """What becomes of one stack; `is_whole` is whether the stack itself is new, or gone."""
 
     stack: str
@@ -214,10 +211,10 @@ def _index(resource: Mapping[str, Any]) -> str:
 # --- what is different ---
 
 
-def compare(stack: str, old: Side | None, new: Side | None, terraform: str) -> Difference:
+def compare(stack: str, old: Side | None, new: Side | None, terraform: str) -> StackChange:
     """Return what becomes of a stack. Raises `DiffError`."""
     if old is not None and new is not None and (old.configuration, old.tfvars) == (new.configuration, new.tfvars):
-        return Difference(stack)
+        return StackChange(stack)
     before = {} if old is None else evaluate(old, stack, terraform)
     after = {} if new is None else evaluate(new, stack, terraform)
     ignored = {} if new is None else _ignored(new)
@@ -238,7 +235,7 @@ def compare(stack: str, old: Side | None, new: Side | None, terraform: str) -> D
             changes.append(Change("±" if is_replaced else "~", address, lines, warning))
         elif note:
             changes.append(Change("~", address, warning=note))
-    return Difference(stack, changes, is_whole=old is None or new is None)
+    return StackChange(stack, changes, is_whole=old is None or new is None)
 
 
 def _ignored(side: Side) -> dict[str, Sequence[str]]:
@@ -294,11 +291,11 @@ def _attributes(old: Arguments, new: Arguments, ignored: Sequence[str]) -> Itera
             was, will_be = _merged(old.get(key)), _merged(new.get(key))
             if was.pop(_DIGEST, None) != will_be.pop(_DIGEST, None):
                 yield f"chart: its files in charts/{new['chart'].rpartition('/')[2]} are others"
-            yield from (f"values: {line}" for line in _values(was, will_be))
+            yield from (f"values: {item}" for item in differences(was, will_be))
             continue
-        for line in _values(old.get(key, _ABSENT), new.get(key, _ABSENT), key):
-            is_ignored = any(line.startswith(path) for path in ignored)
-            yield f"{line}  (Terraform leaves it as it is)" if is_ignored else line
+        for item in differences(old.get(key, ABSENT), new.get(key, ABSENT), key):
+            is_ignored = any(item.path.startswith(path) for path in ignored)
+            yield f"{item}  (Terraform leaves it as it is)" if is_ignored else str(item)
 
 
 def _merged(files: Sequence[str] | None) -> dict[str, Any]:
@@ -317,95 +314,41 @@ def _merge(found: dict[str, Any], values: Mapping[str, Any]) -> None:
             found[key] = value
 
 
-def _values(old: Any, new: Any, path: str = "") -> Iterator[str]:  # noqa: ANN401 (JSON)
-    """Yield a line for each value that is different, with its path."""
-    if old == new:
-        return
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted({*old, *new}):
-            yield from _values(old.get(key, _ABSENT), new.get(key, _ABSENT), f"{path}.{key}" if path else str(key))
-    elif isinstance(old, list) and isinstance(new, list):
-        yield from _lists(old, new, path)
-    elif isinstance(old, str) and isinstance(new, str) and "\n" in old + new:
-        lines = difflib.unified_diff(old.splitlines(), new.splitlines(), n=1, lineterm="")
-        yield "\n".join([f"{path}:", *(f"  {_cut(line)}" for line in itertools.islice(lines, 2, None))])
-    elif isinstance(old, str) and isinstance(new, str) and (decoded := _decoded(old, new)):
-        yield from _values(*decoded, path)
-    else:
-        yield f"{path}: {_shown(old)} -> {_shown(new)}"
-
-
-def _lists(old: Sequence[Any], new: Sequence[Any], path: str) -> Iterator[str]:
-    """Compare two lists by their items' names, where they have some; else by their places."""
-    if all(isinstance(item, dict) and "name" in item for item in (*old, *new)):
-        olds, news = ({item["name"]: item for item in items} for items in (old, new))
-        if len(olds) == len(old) and len(news) == len(new):
-            for name in dict.fromkeys([*olds, *news]):
-                yield from _values(olds.get(name, _ABSENT), news.get(name, _ABSENT), f"{path}[{name}]")
-            return
-    if all(isinstance(item, str | int | float) for item in (*old, *new)):
-        yield f"{path}: {_shown(old)} -> {_shown(new)}"
-        return
-    for index, (was, will_be) in enumerate(itertools.zip_longest(old, new, fillvalue=_ABSENT)):
-        yield from _values(was, will_be, f"{path}[{index}]")
-
-
-def _decoded(old: str, new: str) -> tuple[Any, Any] | None:
-    """Return two strings as what they hold, if that is JSON."""
-    if not (old[:1] in ("{", "[") and new[:1] in ("{", "[")):
-        return None
-    try:
-        found = json.loads(old), json.loads(new)
-    except ValueError:
-        return None
-    return found if found[0] != found[1] else None
-
-
-def _shown(value: Any) -> str:  # noqa: ANN401 (JSON)
-    if value is _ABSENT:
-        return "(none)"
-    return _cut(value if isinstance(value, str) and value.strip() else json.dumps(value))
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
-
-
 # --- the report ---
 
 
-def plain(differences: Sequence[Difference], base: str) -> Iterator[str]:
+def plain(changes: Sequence[StackChange], base: str) -> Iterator[str]:
     """Yield the report for a terminal."""
     yield f"From {base} to the checkout, for a cluster that has {base} applied:"
-    for difference in differences:
+    for stack in changes:
         yield ""
-        yield difference.summary
-        if difference.is_whole:
-            yield f"  the whole stack, of {len(difference.changes)} resources"
-        yield from (f"  {line}" for line in difference.lines() if not difference.is_whole or "HOLDS" in line)
+        yield stack.summary
+        if stack.is_whole:
+            yield f"  the whole stack, of {len(stack.changes)} resources"
+        yield from (f"  {line}" for line in stack.lines() if not stack.is_whole or "HOLDS" in line)
 
 
-def markdown(differences: Sequence[Difference], base: str) -> Iterator[str]:
+def markdown(changes: Sequence[StackChange], base: str) -> Iterator[str]:
     """Yield the report for a pull request: a table, then the changes of each stack, folded."""
     yield f"### What changes from `{base}`, for a cluster that has it applied"
     yield ""
     yield f"| stack | {' | '.join(_SIGNS.values())} |"
     yield f"|---|{'---:|' * len(_SIGNS)}"
-    for difference in differences:
-        yield f"| {difference.stack} | {' | '.join(str(difference.signs.get(sign, 0)) for sign in _SIGNS)} |"
+    for stack in changes:
+        yield f"| {stack.stack} | {' | '.join(str(stack.signs.get(sign, 0)) for sign in _SIGNS)} |"
     warnings = [
-        f"> - {difference.stack}: `{change.address}` {change.warning}"
-        for difference in differences
-        for change in difference.changes
+        f"> - {stack.stack}: `{change.address}` {change.warning}"
+        for stack in changes
+        for change in stack.changes
         if change.warning.startswith("HOLDS")
     ]
     if warnings:
         yield from ("", "> [!WARNING]", "> This is deleted, and holds what no apply brings back:", *warnings)
-    for difference in differences:
-        if difference.changes:
-            yield from ("", f"<details><summary>{difference.summary}</summary>", "", "```diff")
+    for stack in changes:
+        if stack.changes:
+            yield from ("", f"<details><summary>{stack.summary}</summary>", "", "```diff")
             # GitHub colours what begins with these.
-            yield from (re.sub("^[~±]", "!", line).replace("```", "'''") for line in difference.lines())
+            yield from (re.sub("^[~±]", "!", line).replace("```", "'''") for line in stack.lines())
             yield from ("```", "", "</details>")
 
 
@@ -427,14 +370,14 @@ def main(arguments: Sequence[str], root: Path = _ROOT) -> int:
     given = parser.parse_args(arguments)
     try:
         old, new = committed(root, given.base), working(root)
-        differences = []
+        changes = []
         for name in _chosen({*old, *new}, given.stack):
             sys.stderr.write(f"comparing {name} of {given.base} with the checkout\n")
-            differences.append(compare(name, old.get(name), new.get(name), given.terraform))
+            changes.append(compare(name, old.get(name), new.get(name), given.terraform))
     except DiffError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    lines = (markdown if given.markdown else plain)(differences, given.base)
+    lines = (markdown if given.markdown else plain)(changes, given.base)
     sys.stdout.writelines(f"{line}\n" for line in lines)
     return 0
 
