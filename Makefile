@@ -26,7 +26,7 @@ FINGERPRINT = find $(INPUTS) $(OUTPUTS) -type f ! -path '*/.terraform/*' ! -path
 LOCK = $(RUN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 \
   --generate-hashes --no-emit-index-url --no-header --output-file
 
-.PHONY: help synth test check lint types imports fresh bench e2e doctor bootstrap secrets plan apply drift diff recover backup restore teardown budget dashboards posthog-images nodes state move-state init who lock clean
+.PHONY: help synth new-env test check lint types imports fresh bench e2e doctor bootstrap secrets plan apply drift diff recover backup restore teardown budget dashboards posthog-images nodes state move-state init who lock clean
 
 help: ## Print the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ synth: $(VENV)/synth ## Write terraform/, atlantis.yaml and docs/reference/setti
 
 test: $(VENV)/dev ## Run all tests; those that need a program or the charts say so where it is missing
 	@$(RUN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder
+
+new-env: $(VENV)/synth ## Write envs/NAME.tfvars, as small as the smallest environment, synthesize, and say what to do next
+	@$(RUN)/python -m stacks.new_environment "$(NAME)"
 
 check: lint types imports test fresh ## Run everything that CI runs
 

@@ -49,7 +49,10 @@ def _lists(old: Sequence[Any], new: Sequence[Any], path: str) -> Iterator[Differ
                 yield from differences(olds.get(name, ABSENT), news.get(name, ABSENT), f"{path}[{name}]")
             return
     if all(isinstance(item, str | int | float) for item in (*old, *new)):
-        yield Difference(path, f" {_shown(old)} -> {_shown(new)}")
+        lost, more = ([item for item in items if item not in others] for items, others in ((old, new), (new, old)))
+        words = [f" without {_shown(lost)}"] if lost else []
+        words += [f" with {_shown(more)}"] if more else []
+        yield Difference(path, ",".join(words) or f" {_shown(old)} -> {_shown(new)}")
         return
     texts = [[json.dumps(item, sort_keys=True) for item in items] for items in (old, new)]
     for verb, i, i_end, j, j_end in difflib.SequenceMatcher(None, texts[0], texts[1], autojunk=False).get_opcodes():
@@ -73,6 +76,8 @@ def _decoded(old: str, new: str) -> tuple[Any, Any] | None:
 def _shown(value: Any) -> str:  # noqa: ANN401 (JSON)
     if value is ABSENT:
         return "(none)"
+    if isinstance(value, str) and "\n" in value:
+        return f"(a text of {len(value.splitlines())} lines)"
     return _cut(value if isinstance(value, str) and value.strip() else json.dumps(value))
 
 
