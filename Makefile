@@ -26,18 +26,21 @@ FINGERPRINT = find $(INPUTS) $(OUTPUTS) -type f ! -path '*/.terraform/*' ! -path
 LOCK = $(RUN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 \
   --generate-hashes --no-emit-index-url --no-header --output-file
 
-.PHONY: help synth test check lint types imports fresh bench e2e doctor bootstrap secrets plan apply recover backup restore teardown budget dashboards posthog-images nodes state move-state init who lock clean
+.PHONY: help synth new-env test check lint types imports fresh bench e2e doctor bootstrap secrets plan apply drift diff recover backup restore teardown budget dashboards posthog-images nodes state move-state init who lock clean
 
 help: ## Print the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
 
 synth: $(VENV)/synth ## Write terraform/, atlantis.yaml and docs/reference/settings.md from envs/*.tfvars
 	@if [ "$$($(FINGERPRINT))" != "$$(cat $(VENV)/synthesized 2>/dev/null)" ]; then \
-	  rm -f $(VENV)/synthesized && $(RUN)/python main.py && $(FINGERPRINT) > $(VENV)/synthesized && echo "synthesized"; \
+	  rm -f $(VENV)/synthesized && $(RUN)/python main.py && $(FINGERPRINT) > $(VENV)/synthesized && echo "synthesized" >&2; \
 	fi
 
 test: $(VENV)/dev ## Run all tests; those that need a program or the charts say so where it is missing
 	@$(RUN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder
+
+new-env: $(VENV)/synth ## Write envs/NAME.tfvars, as small as the smallest environment, synthesize, and say what to do next
+	@$(RUN)/python -m stacks.new_environment "$(NAME)"
 
 check: lint types imports test fresh ## Run everything that CI runs
 
@@ -78,6 +81,14 @@ plan: init ## Plan the stack ENV (staging) on the cluster of KUBECONFIG, as its 
 
 apply: init ## Apply the stack ENV (staging) to the cluster of KUBECONFIG, as its deployer, after a question
 	$(ACT) $(TERRAFORM) -chdir=$(STACK) apply $(ARGUMENTS)
+
+drift: init ## Look for what of the stack ENV (staging) is no longer as it was applied, charts too; 2: there is some
+	@$(ACT) $(RUN)/python -m stacks.drift $(ENV) $(TERRAFORM) $(ARGUMENTS)
+
+diff: ENV =
+diff: BASE = HEAD
+diff: synth ## Print what changes from the git revision BASE (HEAD), without a cluster; ENV: one stack; ARGS=--markdown
+	@$(RUN)/python -m stacks.diff $(TERRAFORM) --base=$(BASE) $(if $(ENV),--stack=$(ENV)) $(ARGS)
 
 recover: init ## After an apply of the stack ENV was killed: take what it left into the state, and apply again
 	@$(ACT) $(RUN)/python -m stacks.recover $(ENV) $(TERRAFORM) $(ARGUMENTS)

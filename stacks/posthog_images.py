@@ -10,9 +10,7 @@ commit it was built.
 import argparse
 import datetime as dt
 import heapq
-import http.client
 import itertools
-import json
 import os
 import re
 import sys
@@ -21,11 +19,13 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from email.message import Message
+from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+
+from stacks.registry import INDEXES, MANIFESTS, Answer, RegistryError, ask, refused
+from stacks.registry import Registry as OciRegistry
 
 _FILE = Path(__file__).resolve().parent.parent / "versions.toml"
 _REPOSITORY = "PostHog/posthog"
@@ -33,9 +33,6 @@ _BRANCH = "master"
 # How far back an image is looked for. An application's image is built several times a day, the others at least monthly.
 _MOST_COMMITS = 500
 _A_PAGE = 100
-_TIMEOUT = 30
-_INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
-_MANIFESTS = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
 _PLATFORM = "linux/amd64"
 _REVISION = "org.opencontainers.image.revision"
 # What PostHog's own Compose files run beside it, and what it is called in versions.toml.
@@ -45,7 +42,7 @@ _STORES = ("clickhouse-server", "redpanda", "seaweedfs", "valkey")
 BEGIN, END = "# --- PostHog's images, by `make posthog-images` ---\n", "# --- the end of PostHog's images ---\n"
 
 
-class ImagesError(Exception):
+class ImagesError(RegistryError):
     """No set was found; the message says why and what to do."""
 
 
@@ -96,53 +93,6 @@ class Found:
         return f"{self.image.registry}/{self.image.name}@{self.digest}"
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a server said."""
-
-    status: int
-    headers: Message
-    body: bytes
-
-    def json(self) -> Any:  # noqa: ANN401 (what the server says)
-        """Return the body as what it is. Raises `ImagesError`."""
-        try:
-            return json.loads(self.body)
-        except ValueError as error:
-            message = "an answer that is no JSON came back: is a proxy in between? Try it from another network"
-            raise ImagesError(message) from error
-
-
-def _ask(address: str, headers: Mapping[str, str], *, method: str = "GET", token: str = "") -> Answer:
-    request = urllib.request.Request(address, method=method, headers=dict(headers))  # noqa: S310 (ours, all https)
-    if token:
-        # A registry leads to where its blobs are, and whoever is there is not to have the token.
-        request.add_unredirected_header("Authorization", f"Bearer {token}")
-    host = urllib.parse.urlsplit(address).netloc
-    try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:  # noqa: S310
-            return Answer(answer.status, answer.headers, answer.read())
-    except urllib.error.HTTPError as error:
-        with error:
-            return Answer(error.code, error.headers, error.read())
-    except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", error)
-        message = f"{host} cannot be reached ({reason}): run this where the internet is, and commit versions.toml there"
-        raise ImagesError(message) from error
-
-
-def _refused(address: str, answer: Answer) -> ImagesError:
-    """Return what to say of an answer that is none."""
-    host = urllib.parse.urlsplit(address).netloc
-    if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
-        wait = answer.headers.get("Retry-After", "")
-        when = f"in {wait} seconds" if wait.isdigit() else "in some hours"
-        return ImagesError(f"{host} was asked too much from here: run this again {when}; nothing was changed")
-    if answer.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        return ImagesError(f"{host} says {answer.status} to {address}: is it public still, or has it another name?")
-    return ImagesError(f"{host} says {answer.status} to {address}: run this again later; nothing was changed")
-
-
 @dataclass
 class Repository:
     """PostHog's repository, by GitHub's API. `token` (optional) lets it be asked more than 60 times an hour."""
@@ -185,7 +135,7 @@ class Repository:
 
     def _get(self, path: str, *, accept: str = "application/vnd.github+json", is_there: bool = True) -> Answer:
         address = f"{self.api}/repos/{_REPOSITORY}/{path}"
-        answer = _ask(address, {"Accept": accept, "User-Agent": "strata"}, token=self.token)
+        answer = ask(address, {"Accept": accept, "User-Agent": "strata"}, token=self.token)
         if answer.headers.get("X-RateLimit-Remaining") == "0" and answer.status != HTTPStatus.OK:
             until = dt.datetime.fromtimestamp(int(answer.headers.get("X-RateLimit-Reset", "0")), dt.UTC)
             message = (
@@ -195,66 +145,33 @@ class Repository:
             raise ImagesError(message)
         if answer.status == HTTPStatus.OK or (answer.status == HTTPStatus.NOT_FOUND and not is_there):
             return answer
-        raise _refused(address, answer)
+        raise refused(address, answer)
 
 
 @dataclass
-class Registry:
-    """A registry, by the API of the OCI distribution specification, as nobody in particular."""
-
-    api: str
-    _tokens: dict[str, str] = field(default_factory=dict)
-
-    def digest(self, name: str, tag: str) -> str | None:
-        """Return the digest of what is called by a tag; None where nothing is. It does not count as a pull."""
-        answer = self._get(name, f"manifests/{tag}", (*_INDEXES, *_MANIFESTS), method="HEAD")
-        return answer.headers["Docker-Content-Digest"] if answer is not None else None
+class Registry(OciRegistry):
+    """A registry whose images say by a label from which commit they were built."""
 
     def label(self, name: str, digest: str) -> str:
         """Return the commit that an image says it was built from, on linux/amd64; nothing where it says none."""
-        manifest = self._json(name, f"manifests/{digest}", (*_INDEXES, *_MANIFESTS))
+        manifest = self._json(name, f"manifests/{digest}", (*INDEXES, *MANIFESTS))
         if "manifests" in manifest:
             platforms = {_platform(item): item["digest"] for item in manifest["manifests"]}
             if _PLATFORM not in platforms:
                 message = f"{name}@{digest} has nothing for {_PLATFORM}: give another --day"
                 raise ImagesError(message)
-            manifest = self._json(name, f"manifests/{platforms[_PLATFORM]}", _MANIFESTS)
+            manifest = self._json(name, f"manifests/{platforms[_PLATFORM]}", MANIFESTS)
         configuration = self._json(name, f"blobs/{manifest['config']['digest']}", ("*/*",))
         labels = (configuration.get("config") or {}).get("Labels") or {}
         return str(labels.get(_REVISION, ""))
 
     def _json(self, name: str, path: str, accept: Sequence[str]) -> dict[str, Any]:
-        answer = self._get(name, path, accept)
+        answer = self.get(name, path, accept)
         if answer is None:
             message = f"{self.api} lists {name}, but has no {path} of it: give another --day"
             raise ImagesError(message)
         content: dict[str, Any] = answer.json()
         return content
-
-    def _get(self, name: str, path: str, accept: Sequence[str], *, method: str = "GET") -> Answer | None:
-        """Return what a registry says, None where it has nothing; asks for a token when it is told to."""
-        address = f"{self.api}/v2/{name}/{path}"
-        headers = {"Accept": ", ".join(accept)}
-        answer = _ask(address, headers, method=method, token=self._tokens.get(name, ""))
-        if answer.status == HTTPStatus.UNAUTHORIZED and name not in self._tokens:
-            self._tokens[name] = self._token(answer.headers.get("WWW-Authenticate", ""))
-            answer = _ask(address, headers, method=method, token=self._tokens[name])
-        if answer.status == HTTPStatus.NOT_FOUND:
-            return None
-        if answer.status != HTTPStatus.OK:
-            raise _refused(address, answer)
-        return answer
-
-    def _token(self, challenge: str) -> str:
-        """Return a token for nobody in particular, from where a registry says that there are some."""
-        given = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
-        query = urllib.parse.urlencode({key: given[key] for key in ("service", "scope") if key in given})
-        address = f"{given.get('realm', '')}?{query}"
-        answer = _ask(address, {})
-        if answer.status != HTTPStatus.OK:
-            raise _refused(address, answer)
-        content = answer.json()
-        return str(content.get("token") or content.get("access_token") or "")
 
 
 def _platform(item: Mapping[str, Any]) -> str:
@@ -391,7 +308,7 @@ def main(arguments: Sequence[str], asked: Sources, path: Path = _FILE) -> int:
         new = replaced(text, block(found))
         first = found[0].commit
         compose = "\n".join(asked.repository.file(name, first) for name in _COMPOSE_FILES)
-    except ImagesError as error:
+    except RegistryError as error:
         sys.stderr.write(f"{error}\n")
         return 1
     lines = [*difference(old, found), *stores(old, compose)]

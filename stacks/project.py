@@ -98,7 +98,7 @@ def load(root: Path) -> Project:
         if path.stem == INFRA:
             infra = _read_tfvars(root, path, InfraSettings, problems)
             continue
-        problems.extend(f"envs/{path.name}: {problem}" for problem in _name_problems(path.stem))
+        problems.extend(f"envs/{path.name}: {problem}" for problem in name_problems(path.stem))
         settings = _read_tfvars(root, path, EnvironmentSettings, problems)
         if settings is not None:
             environments[path.stem] = settings
@@ -151,7 +151,8 @@ def _read_tfvars(root: Path, path: Path, model: type[Model], problems: list[str]
         return None
 
 
-def _name_problems(name: str) -> Iterator[str]:
+def name_problems(name: str) -> Iterator[str]:
+    """Yield why a file of this name cannot be an environment's."""
     if len(name) > MAX_NAME:
         yield f"the name has {len(name)} characters; give the file a name of at most {MAX_NAME}"
     if name in RESERVED or name.startswith(RESERVED_PREFIXES):
