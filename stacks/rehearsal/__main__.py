@@ -123,7 +123,8 @@ def main(on: str, name: str, terraform: str) -> int:
         rehearsal.run(workspace)
     except (ClusterError, RehearsalError) as error:
         rehearsal.broken.append(str(error))
-        sys.stderr.write("\n".join([*pods.situation(), ""]))
+        if cluster.kubeconfig.is_file():
+            sys.stderr.write("\n".join([*pods.situation(), ""]))
     except KeyboardInterrupt:
         rehearsal.broken.append("interrupted")
     finally:

@@ -33,6 +33,8 @@ class Cluster(ABC):
     version: str
     prefix: str
     words: str
+    # For how many seconds pods are waited for.
+    patience: int
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -99,6 +101,7 @@ class Kwok(Cluster):
     version = VERSIONS.tools.kwokctl
     prefix = "kwok-"
     words = "a real API server, nodes and pods simulated by kwok"
+    patience = 120
     _releases = "https://kwok.sigs.k8s.io/docs/user/installation"
 
     def __init__(self, folder: Path) -> None:
@@ -141,6 +144,8 @@ class K3d(Cluster):
     version = VERSIONS.tools.k3d
     prefix = "k3d-"
     words = "K3s in a container, pods run from their images"
+    # Images are pulled, and databases make themselves: on a runner of four cores.
+    patience = 1200
     _releases = "https://k3d.io"
 
     def _make(self) -> None:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stacks.bootstrap import namespace_targets
-from stacks.cluster import kubectl
+from stacks.cluster import WaitError, kubectl
 from stacks.project import INFRA, Project
 from stacks.rehearsal import pods, tenancy
 from stacks.rehearsal.cluster import Cluster, K3d
@@ -60,8 +60,7 @@ class Rehearsal:
         _say("\nEach stack, applied")
         for stack in self.stacks:
             self._apply(workspace, stack)
-        if isinstance(self.cluster, K3d):
-            self._look()
+        self._look()
         _say("\nEach stack, planned once more")
         for stack in self.stacks:
             self._plan(workspace, stack)
@@ -81,7 +80,7 @@ class Rehearsal:
         workspace.keep_states()
         return workspace
 
-    def _given(self, stack: str) -> list[str]:
+    def given(self, stack: str) -> list[str]:
         """Return what takes the place of the tfvars file's: no machine, account or server of yours is to be reached."""
         given: dict[str, object] = {}
         settings = self.project.infra if stack == INFRA else self.project.environments[stack]
@@ -130,7 +129,7 @@ class Rehearsal:
         self, workspace: Workspace, stack: str, command: str, *arguments: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a command of Terraform. Raises `RehearsalError` with what it said."""
-        given = [*self._given(stack), *arguments]
+        given = [*self.given(stack), *arguments]
         given += ["-detailed-exitcode"] if command == "plan" else ["-auto-approve"]
         _say(f"  {Path(self._terraform).name} -chdir=terraform/stacks/{stack} {shlex.join([command, *arguments])}")
         try:
@@ -145,10 +144,14 @@ class Rehearsal:
         return done
 
     def _look(self) -> None:
-        """Wait for pods that are really run, and ask the systems for a sign of life."""
+        """Wait for all pods, and where they are really run, ask the systems for a sign of life."""
         _say("\nPods, until they are ready")
-        _say(f"  {pods.wait_until_ready()} pods are ready")
-        for name in self.environments:
+        try:
+            _say(f"  {pods.wait_until_ready(self.cluster.patience)} pods are ready")
+        except WaitError as error:
+            _say("\n".join(pods.situation()))
+            self.broken.append(str(error))
+        for name in self.environments if isinstance(self.cluster, K3d) else ():
             for words, fault in pods.smoke(self.project.environments[name]):
                 _say(f"{name:<14} {words}" if fault is None else f"{name:<14} NOT SO: {words}: {fault}")
                 if fault is not None:
@@ -206,12 +209,16 @@ def _made_up(secret: Supplied) -> Mapping[str, bytes]:
     }
 
 
+def without(component: str, text: str) -> str:
+    """Return a tfvars file without a component in its list."""
+    return _COMPONENTS.sub(lambda found: re.sub(rf'"{component}"\s*,?\s*', "", found[0]), text)
+
+
 def _leave_out(component: str, root: Path) -> None:
     """Take a component out of infra, in the copy at `root`, and synthesize that."""
     path = root / "envs" / f"{INFRA}.tfvars"
     text = path.read_text(encoding="utf-8")
-    without = _COMPONENTS.sub(lambda found: re.sub(rf'"{component}"\s*,?\s*', "", found[0]), text)
-    path.write_text(without, encoding="utf-8")
+    path.write_text(without(component, text), encoding="utf-8")
     done = subprocess.run([sys.executable, str(root / "main.py")], capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode != 0:
         message = f"infra without {component} cannot be synthesized:\n{done.stderr}"

@@ -1,4 +1,4 @@
-"""Pods that are really run: waited for until they are ready, and asked whether they do what they are for."""
+"""Pods: waited for until they are ready, and where they are really run, asked whether they do what they are for."""
 
 import http.client
 import json
@@ -12,28 +12,54 @@ from stacks.cluster import ClusterError, WaitError, forwarded, kubectl, objects
 from stacks.environment import EnvironmentSettings
 from stacks.signoz import SigNozError, session
 
-# Images are pulled, and databases make themselves: on a runner of four cores.
-_SECONDS = 1200
+_WORKLOADS = "daemonsets,deployments,statefulsets"
 _PAUSE = 15
+# How many of the cluster's warnings are printed: the newest.
+_MOST = 40
 
 
-def wait_until_ready() -> int:
-    """Wait for all pods of the cluster, and return how many there are. Raises `WaitError` and `ClusterError`."""
-    end = time.monotonic() + _SECONDS
+def wait_until_ready(seconds: int) -> int:
+    """Wait until no workload lacks a pod and all pods are ready; return how many. Raises `WaitError`, `ClusterError`.
+
+    A pod that a quota or Pod Security refuses is lacking: it never comes to be.
+    """
+    end = time.monotonic() + seconds
     while True:
-        pods = json.loads(kubectl("get", "pods", "--all-namespaces", "--output=json"))["items"]
-        waiting = [pod for pod in pods if not _is_ready(pod)]
-        names = [f"{pod['metadata']['namespace']}/{pod['metadata']['name']}" for pod in waiting]
+        pods, workloads = (_everywhere(kinds) for kinds in ("pods", _WORKLOADS))
+        waiting = [f"{_place(item)} has {_ready(item)} of {_wanted(item)} pods" for item in workloads if _lacks(item)]
+        waiting += [f"{_place(pod)} is not ready" for pod in pods if not _is_ready(pod)]
         if pods and not waiting:
             return len(pods)
         if time.monotonic() > end:
-            message = f"waited {_SECONDS} seconds, and these pods are still not ready: {', '.join(names)}"
+            message = f"waited {seconds} seconds, and still {'; '.join(waiting) or 'there is no pod'}"
             raise WaitError(message)
-        sys.stdout.write(
-            f"  {len(pods) - len(waiting)} of {len(pods)} pods ready; waiting for {', '.join(names[:3])}\n"
-        )
+        more = f"; and {len(waiting) - 2} more" if len(waiting) > 2 else ""  # noqa: PLR2004 (what fits a line)
+        sys.stdout.write(f"  waiting: {'; '.join(waiting[:2])}{more}\n")
         sys.stdout.flush()
         time.sleep(_PAUSE)
+
+
+def _everywhere(kinds: str) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = json.loads(kubectl("get", kinds, "--all-namespaces", "--output=json"))["items"]
+    return items
+
+
+def _place(item: Mapping[str, Any]) -> str:
+    return f"{item['kind']} {item['metadata']['namespace']}/{item['metadata']['name']}"
+
+
+def _wanted(workload: Mapping[str, Any]) -> int:
+    if workload["kind"] == "DaemonSet":
+        return int(workload["status"].get("desiredNumberScheduled", 0))
+    return int(workload["spec"].get("replicas", 1))
+
+
+def _ready(workload: Mapping[str, Any]) -> int:
+    return int(workload["status"].get("numberReady" if workload["kind"] == "DaemonSet" else "readyReplicas", 0))
+
+
+def _lacks(workload: Mapping[str, Any]) -> bool:
+    return _ready(workload) < _wanted(workload)
 
 
 def _is_ready(pod: Mapping[str, Any]) -> bool:
@@ -117,15 +143,12 @@ def _monitoring(settings: EnvironmentSettings) -> str:
 def situation() -> Iterator[str]:
     """Yield the pods that are not ready, and the last warnings: what a person looks at first."""
     try:
-        items = json.loads(kubectl("get", "pods", "--all-namespaces", "--output=json"))["items"]
-        if items and (names := [pod["metadata"] for pod in items if not _is_ready(pod)]):
+        if waiting := [pod for pod in _everywhere("pods") if not _is_ready(pod)]:
             yield "Pods that are not ready:"
-            lines = kubectl("get", "pods", "--all-namespaces", "--no-headers").splitlines()
-            wanted = {(metadata["namespace"], metadata["name"]) for metadata in names}
-            yield from (f"  {line}" for line in lines if tuple(line.split()[:2]) in wanted)
+            yield from (f"  {_place(pod)}: {pod['status']['phase']}" for pod in waiting)
         order = ("--field-selector=type=Warning", "--sort-by=.lastTimestamp", "--no-headers")
         if warnings := kubectl("get", "events", "--all-namespaces", *order).splitlines():
             yield "The last warnings of the cluster:"
-            yield from (f"  {line}" for line in warnings[-40:])
+            yield from (f"  {line}" for line in warnings[-_MOST:])
     except ClusterError as error:
         yield f"The cluster does not say more: {error}"
