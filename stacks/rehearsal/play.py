@@ -66,9 +66,10 @@ class Rehearsal:
             self._plan(workspace, stack)
         _say("\nWho may do what, as the API server answered")
         self._matrix()
-        empty = "all second plans empty" if not self.broken else f"{len(self.broken)} promises broken"
-        stacks = f"{len(self.stacks)} stack{'s' if len(self.stacks) > 1 else ''}"
-        _say(f"\n{stacks}, {self._made} resources, {self._cells} cells, {empty}: {_minutes(time.monotonic() - began)}")
+        _say(
+            f"\n{len(self.stacks)} stacks, {self._made} resources, {self._cells} cells, "
+            f"{len(self.broken)} promises broken: {_minutes(time.monotonic() - began)}"
+        )
 
     def _copied(self, root: Path) -> Workspace:
         """Return a copy of the repository, whose states stay in it, and whose nodes are nobody's."""

@@ -18,10 +18,36 @@ from stacks.rehearsal import workspace
 from stacks.rehearsal.workspace import CHANGES, EMPTY
 from tests.support import ROOT
 
-__all__ = ["CHANGES", "EMPTY", "KUBECONFIG", "LOCKED", "Workspace", "kubectl", "objects", "unlock"]
+__all__ = ["CHANGES", "EMPTY", "KUBECONFIG", "LOCKED", "Workspace", "furnish", "kubectl", "objects", "unlock"]
 KUBECONFIG = os.environ.get("KUBECONFIG", "")
 # What the deletion lock may keep.
 LOCKED = ("configmaps", "persistentvolumeclaims", "clusters.postgresql.cnpg.io", "namespaces")
+
+
+# With a mirror of one's own for providers, the registry's checksums do not count.
+TERRAFORM = """\
+#!/bin/sh
+folder=.
+case $1 in -chdir=*) folder=${1#-chdir=} ;; esac
+case "$1 $2" in *init*) [ -z "${TF_CLI_CONFIG_FILE:-}" ] || rm -f "$folder/.terraform.lock.hcl" ;; esac
+exec "%s" "$@"
+"""
+
+
+def furnish(root: Path) -> Path:
+    """Make a checkout with make of a copy of the sources, and return the Terraform for it."""
+    for name in ("Makefile", "requirements.txt"):
+        shutil.copy(ROOT / name, root)
+    for name in ("scripts", "docs"):
+        shutil.copytree(ROOT / name, root / name, dirs_exist_ok=True)
+    (root / ".venv").mkdir()
+    for path in (ROOT / ".venv").iterdir():
+        if path.name not in ("synthesized", "pycache"):
+            (root / ".venv" / path.name).symlink_to(path)
+    terraform = root / ".venv" / "terraform"
+    terraform.write_text(TERRAFORM % (shutil.which("terraform") or shutil.which("tofu")), encoding="utf-8")
+    terraform.chmod(0o755)
+    return terraform
 
 
 def kubectl(*arguments: str, text: str | None = None, kubeconfig: str = KUBECONFIG) -> subprocess.CompletedProcess[str]:
