@@ -26,7 +26,7 @@ FINGERPRINT = find $(INPUTS) $(OUTPUTS) -type f ! -path '*/.terraform/*' ! -path
 LOCK = $(RUN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 \
   --generate-hashes --no-emit-index-url --no-header --output-file
 
-.PHONY: help synth new-env test check lint types imports fresh bench e2e doctor bootstrap secrets plan apply drift diff recover backup restore teardown budget dashboards posthog-images nodes state move-state init who lock clean
+.PHONY: help synth new-env test check lint types imports fresh bench e2e rehearse doctor bootstrap secrets plan apply drift diff recover backup restore teardown budget dashboards posthog-images nodes state move-state init who lock clean
 
 help: ## Print the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
@@ -64,6 +64,11 @@ bench: $(VENV)/dev ## Time a synthesis beside its eager imports and an empty app
 
 e2e: $(VENV)/dev ## Apply everything to the cluster of KUBECONFIG, and destroy what may be destroyed
 	@$(RUN)/python -m pytest -m e2e -s tests/e2e
+
+rehearse: ENV =
+rehearse: export KEEP := $(KEEP)
+rehearse: synth ## Apply all stacks, or infra and ENV, to a cluster of its own and throw it away; ON=k3d runs the pods, KEEP=1 keeps it
+	@$(RUN)/python -m stacks.rehearsal "$(ON)" "$(ENV)" $(TERRAFORM)
 
 doctor: $(VENV)/synth ## Look at all that a bootstrap needs, and say of each finding what to do
 	@$(RUN)/python -m stacks.doctor $(TERRAFORM)

@@ -26,9 +26,11 @@ class Terraform(_Section):
 
 
 class Tools(_Section):
-    """What is installed on machines, each by its exact version."""
+    """What is installed on machines, and what makes clusters for a rehearsal, each by its exact version."""
 
     k3s: str
+    k3d: str
+    kwokctl: str
 
 
 class Versions(_Section):

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -98,7 +98,7 @@ class Bootstrap:
         if "iac" in missing and self.backend == "kubernetes":
             words = "with it infra's state lies in iac, which is not there yet"
             stop(f'set context.backend of cdktf.json to {{ "type": "local" }} for the first apply: {words}')
-        self._apply(*(f"-target=kubernetes_namespace_v1.tenancy_{name}" for name in missing))
+        self._apply(*namespace_targets(missing))
 
     def secrets(self) -> None:
         """Ask for the tokens that no file may hold."""
@@ -164,6 +164,11 @@ class Bootstrap:
     def _must(self, *target: str, words: str) -> None:
         if not self.make(*target):
             stop(f"{words} (make {target[0]} failed)")
+
+
+def namespace_targets(names: Collection[str]) -> list[str]:
+    """Return the arguments by which Terraform makes namespaces of infra's, and nothing else."""
+    return [f"-target=kubernetes_namespace_v1.tenancy_{name}" for name in sorted(names)]
 
 
 def answer(url: str) -> str | None:

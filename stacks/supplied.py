@@ -186,7 +186,8 @@ def values(secret: Supplied, ask: Callable[[str], str]) -> dict[str, bytes] | No
     return found
 
 
-def _manifest(secret: Supplied, content: Mapping[str, bytes]) -> str:
+def manifest(secret: Supplied, content: Mapping[str, bytes]) -> str:
+    """Return a Secret with a value for each key, as kubectl takes it."""
     metadata = {"name": secret.name, "namespace": secret.namespace}
     data = {key: base64.b64encode(value).decode() for key, value in content.items()}
     return json.dumps({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data})
@@ -214,7 +215,7 @@ def ask_for(wanted: Sequence[Supplied], ask: Callable[[str], str]) -> Iterator[s
             continue
         answered[secret.name, secret.keys] = content
         # Through a pipe: an argument would be seen by every user of the machine, a file by whoever finds it.
-        kubectl("create", "--filename=-", text=_manifest(secret, content))
+        kubectl("create", "--filename=-", text=manifest(secret, content))
         sys.stdout.write(f"{place} was made\n")
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from stacks.project import Project
+from stacks.rehearsal import workspace
 
 ROOT = Path(__file__).resolve().parent.parent
 Stack = dict[str, Any]
@@ -77,8 +78,5 @@ def tfvars_of(project: Project, stack: str) -> Path:
 
 
 def copy_sources(root: Path, *more: str) -> None:
-    """Copy what a synthesis needs into a folder, and the folders `more`, without what is derived from running them."""
-    for name in ("main.py", "cdktf.json", "versions.toml"):
-        shutil.copy(ROOT / name, root)
-    for name in ("stacks", "constructs", "charts", "scripts", "envs", *more):
-        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", ".terraform"))
+    """Copy what a synthesis needs into a folder, and the folders `more`."""
+    workspace.copy_sources(ROOT, root, *more)

@@ -10,18 +10,44 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from constructs.deletion_lock import PROTECTED_LABEL
-from tests.support import ROOT, copy_sources
+from stacks.rehearsal import workspace
+from stacks.rehearsal.workspace import CHANGES, EMPTY
+from tests.support import ROOT
 
+__all__ = ["CHANGES", "EMPTY", "KUBECONFIG", "LOCKED", "Workspace", "furnish", "kubectl", "objects", "unlock"]
 KUBECONFIG = os.environ.get("KUBECONFIG", "")
-EMPTY, CHANGES = 0, 2
 # What the deletion lock may keep.
 LOCKED = ("configmaps", "persistentvolumeclaims", "clusters.postgresql.cnpg.io", "namespaces")
+
+
+# With a mirror of one's own for providers, the registry's checksums do not count.
+TERRAFORM = """\
+#!/bin/sh
+folder=.
+case $1 in -chdir=*) folder=${1#-chdir=} ;; esac
+case "$1 $2" in *init*) [ -z "${TF_CLI_CONFIG_FILE:-}" ] || rm -f "$folder/.terraform.lock.hcl" ;; esac
+exec "%s" "$@"
+"""
+
+
+def furnish(root: Path) -> Path:
+    """Make a checkout with make of a copy of the sources, and return the Terraform for it."""
+    for name in ("Makefile", "requirements.txt"):
+        shutil.copy(ROOT / name, root)
+    for name in ("scripts", "docs"):
+        shutil.copytree(ROOT / name, root / name, dirs_exist_ok=True)
+    (root / ".venv").mkdir()
+    for path in (ROOT / ".venv").iterdir():
+        if path.name not in ("synthesized", "pycache"):
+            (root / ".venv" / path.name).symlink_to(path)
+    terraform = root / ".venv" / "terraform"
+    terraform.write_text(TERRAFORM % (shutil.which("terraform") or shutil.which("tofu")), encoding="utf-8")
+    terraform.chmod(0o755)
+    return terraform
 
 
 def kubectl(*arguments: str, text: str | None = None, kubeconfig: str = KUBECONFIG) -> subprocess.CompletedProcess[str]:
@@ -42,20 +68,13 @@ def unlock(kind: str, name: str, namespace: str | None = None) -> None:
     assert done.returncode == 0, done.stderr
 
 
-class Workspace:
-    """A copy of the repository in which Terraform may work."""
+class Workspace(workspace.Workspace):
+    """A copy of the repository in which Terraform may work, applied to the cluster of KUBECONFIG or another."""
 
     def __init__(self, root: Path, kubeconfig: str = KUBECONFIG) -> None:
-        self.root = root
-        self.kubeconfig = kubeconfig
+        terraform, mirror = shutil.which("terraform") or "tofu", os.environ.get("CHART_MIRROR")
+        super().__init__(ROOT, root, kubeconfig=kubeconfig, terraform=terraform, chart_mirror=mirror)
         self.said = root / "said"
-        copy_sources(root, "terraform")
-
-    def terraform(self, stack: str, *arguments: str, tfvars: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Run a command of Terraform as `make` does: infra as whoever KUBECONFIG says, the others as their deployer."""
-        command, *rest = arguments
-        words = ["-input=false", "-no-color", *self._variables(stack, tfvars or stack, rest)]
-        return self._run(self._folder(stack), command, *words, *rest, deployer=stack)
 
     def start(self, stack: str, *command: str) -> subprocess.Popen[bytes]:
         """Start a command with the stack's variables as its last arguments, in a process group of its own.
@@ -82,24 +101,12 @@ class Workspace:
 
     def terraform_words(self, stack: str) -> list[str]:
         """Return the words that `make` hands to a command that calls Terraform itself."""
-        return [shutil.which("terraform") or "tofu", *self._variables(stack, stack)]
+        return [self._terraform, *self._variables(stack, stack)]
 
     def _folder(self, stack: str) -> Path:
-        """Return a stack's folder, in which Terraform can be run."""
-        folder = self.root / "terraform" / "stacks" / stack
         if "TF_CLI_CONFIG_FILE" in os.environ:
-            (folder / ".terraform.lock.hcl").unlink(missing_ok=True)
-        self._run(folder, "init", "-input=false", "-no-color", check=True)
-        return folder
-
-    def _variables(self, stack: str, tfvars: str, given: Sequence[str] = ()) -> list[str]:
-        mirror = os.environ.get("CHART_MIRROR")
-        variables = [f"-var-file={self.root / 'envs' / f'{tfvars}.tfvars'}"]
-        variables += [f"-var=chart_mirror={mirror}"] if mirror else []
-        if stack == "infra":
-            variables += [f"-var=kubeconfig={self.kubeconfig}"]
-            variables += ["-var=enable_infra=true"] if "-var=enable_infra=false" not in given else []
-        return variables
+            (self.root / "terraform" / "stacks" / stack / ".terraform.lock.hcl").unlink(missing_ok=True)
+        return super()._folder(stack)
 
     def apply(self, stack: str, *arguments: str) -> None:
         done = self.terraform(stack, "apply", "-auto-approve", *arguments)
@@ -128,27 +135,3 @@ class Workspace:
 
     def synthesize(self) -> None:
         subprocess.run([sys.executable, str(self.root / "main.py")], check=True)  # noqa: S603
-
-    @staticmethod
-    def _run(
-        folder: Path, *arguments: str, deployer: str = "infra", check: bool = False
-    ) -> subprocess.CompletedProcess[str]:
-        act = [str(ROOT / "scripts" / "as-deployer"), deployer] if deployer != "infra" else []
-        command = [*act, shutil.which("terraform") or "tofu", *arguments]
-        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=check)  # noqa: S603
-
-
-def simulate(stop: threading.Event) -> None:
-    """Make do with simulated nodes: let them take pods, and let pass what their webhooks would have been asked."""
-    kubectl("taint", "nodes", "--all", "node.kubernetes.io/not-ready-")
-    while not stop.wait(0.2):
-        for kind in ("validatingwebhookconfigurations", "mutatingwebhookconfigurations"):
-            for item in json.loads(kubectl("get", kind, "--output=json").stdout or '{"items": []}')["items"]:
-                patch = [
-                    {"op": "replace", "path": f"/webhooks/{index}/{field}", "value": value}
-                    for index, webhook in enumerate(item["webhooks"])
-                    if webhook["failurePolicy"] != "Ignore"
-                    for field, value in (("failurePolicy", "Ignore"), ("timeoutSeconds", 1))
-                ]
-                if patch:
-                    kubectl("patch", kind, item["metadata"]["name"], "--type=json", f"--patch={json.dumps(patch)}")

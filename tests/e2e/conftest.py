@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.cluster import KUBECONFIG, Workspace, kubectl, objects, simulate
+from stacks.rehearsal.simulation import K3S, simulate
+from tests.e2e.cluster import KUBECONFIG, Workspace, kubectl, objects
 from tests.support import ROOT
 
 
@@ -23,7 +24,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     stop = threading.Event()
     thread = threading.Thread(target=simulate, args=(stop,), daemon=True)
     if any("kwok.x-k8s.io/node" in node["metadata"].get("annotations", {}) for node in objects("nodes")):
-        made = kubectl("apply", f"--filename={ROOT / 'tests' / 'e2e' / 'k3s.yaml'}")
+        made = kubectl("apply", f"--filename={K3S}")
         assert made.returncode == 0, made.stderr
         thread.start()
     workspace = Workspace(tmp_path_factory.mktemp("workspace"))

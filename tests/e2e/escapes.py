@@ -2,8 +2,9 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any
 
+from stacks.rehearsal import tenancy
+from stacks.rehearsal.tenancy import RBAC, Object, account, pod
 from tests.e2e.cluster import kubectl
 from tests.support import ROOT
 
@@ -12,68 +13,22 @@ IDENTITIES = [*(f"deployer-{name}" for name in ENVIRONMENTS), "deployer-infra"]
 ROOMS = {name: (f"data-{name}", f"monitoring-{name}") for name in ENVIRONMENTS}
 SHARED = ("default", "iac", "kube-public", "kube-system", "kubernetes-dashboard", "kubero")
 NAMESPACES = [*(room for rooms in ROOMS.values() for room in rooms), *SHARED]
-Object = dict[str, Any]
-
-
-def account(name: str, namespace: str = "iac") -> str:
-    return f"system:serviceaccount:{namespace}:{name}"
 
 
 def is_at_home(identity: str, namespace: str) -> bool:
     return identity == "deployer-infra" or namespace in ROOMS[identity.removeprefix("deployer-")]
 
 
-def pod(name: str = "probe", **spec: object) -> Object:
-    container = {
-        "name": "main",
-        "image": "example.com/none",
-        "resources": {"requests": {"cpu": "1m", "memory": "1Mi"}, "limits": {"memory": "1Mi"}},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "runAsNonRoot": True,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-    }
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name},
-        "spec": {"containers": [container], "terminationGracePeriodSeconds": 0, **spec},
-    }
-
-
 def probes() -> list[Object]:
     """What a deployer makes at home: one of each kind that matters."""
-    rbac = "rbac.authorization.k8s.io"
     cluster = {"instances": 1, "storage": {"size": "1Gi"}}
     return [
-        pod(),
-        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "probe"}},
-        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "probe"}},
-        {
-            "apiVersion": f"{rbac}/v1",
-            "kind": "Role",
-            "metadata": {"name": "probe"},
-            "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}],
-        },
-        {
-            "apiVersion": f"{rbac}/v1",
-            "kind": "RoleBinding",
-            "metadata": {"name": "probe"},
-            "roleRef": {"apiGroup": rbac, "kind": "Role", "name": "probe"},
-            "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": "default"}],
-        },
+        *tenancy.probes(),
         {"apiVersion": "postgresql.cnpg.io/v1", "kind": "Cluster", "metadata": {"name": "probe"}, "spec": cluster},
     ]
 
 
-def listed(items: list[Object]) -> str:
-    return json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
-
-
 STAGING = account("deployer-staging")
-RBAC = "rbac.authorization.k8s.io"
 FORBIDDEN = r"is forbidden: User .* cannot|is not allowed|forbidden: User"
 HOME = "may write in data-staging and monitoring-staging only"
 PLATFORM = r"belongs to the platform: change it in the stack infra"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from stacks.rehearsal.tenancy import RBAC, account, listed
 from tests.e2e.cluster import Workspace, kubectl
 from tests.e2e.escapes import (
     AT_HOME,
@@ -16,14 +17,11 @@ from tests.e2e.escapes import (
     IDENTITIES,
     NAMESPACES,
     PLATFORM,
-    RBAC,
     ROOMS,
     STAGING,
     Escape,
-    account,
     binding,
     is_at_home,
-    listed,
     probes,
     thing,
 )

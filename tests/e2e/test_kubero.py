@@ -7,17 +7,15 @@ from typing import Any
 
 import pytest
 
+from stacks.rehearsal.tenancy import RBAC, account, pod
 from tests.e2e.cluster import EMPTY, Workspace, kubectl, objects, unlock
 from tests.e2e.escapes import (
     FORBIDDEN,
     NAMESPACES,
-    RBAC,
     TRAEFIK,
     Escape,
-    account,
     certificate,
     ingress,
-    pod,
     privileged,
     probes,
     service,

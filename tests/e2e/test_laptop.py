@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.cluster import KUBECONFIG, Workspace, kubectl
+from tests.e2e.cluster import KUBECONFIG, Workspace, furnish, kubectl
 from tests.support import ROOT
 
 pytestmark = pytest.mark.e2e
@@ -23,14 +23,6 @@ STACK = "test"
 STACKS = sorted(path.stem for path in (ROOT / "envs").glob("*.tfvars"))
 LOCAL, KUBERNETES = ({"type": kind} for kind in ("local", "kubernetes"))
 PERSON = "anna.b"
-# With a mirror of one's own for providers, the registry's checksums do not count.
-TERRAFORM = """\
-#!/bin/sh
-folder=.
-case $1 in -chdir=*) folder=${1#-chdir=} ;; esac
-case "$1 $2" in *init*) [ -z "${TF_CLI_CONFIG_FILE:-}" ] || rm -f "$folder/.terraform.lock.hcl" ;; esac
-exec "%s" "$@"
-"""
 PLUGIN = """\
 #!/bin/sh
 printf '{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": "%%s"}}' '%s'
@@ -43,17 +35,7 @@ class Laptop:
     def __init__(self, root: Path, workspace: Workspace) -> None:
         self.root = root
         shutil.copytree(workspace.root, root, ignore=shutil.ignore_patterns(".terraform"))
-        for name in ("Makefile", "requirements.txt"):
-            shutil.copy(ROOT / name, root)
-        for name in ("scripts", "docs"):
-            shutil.copytree(ROOT / name, root / name, dirs_exist_ok=True)
-        (root / ".venv").mkdir()
-        for path in (ROOT / ".venv").iterdir():
-            if path.name not in ("synthesized", "pycache"):
-                (root / ".venv" / path.name).symlink_to(path)
-        self.terraform = root / ".venv" / "terraform"
-        self.terraform.write_text(TERRAFORM % (shutil.which("terraform") or shutil.which("tofu")), encoding="utf-8")
-        self.terraform.chmod(0o755)
+        self.terraform = furnish(root)
         tfvars = root / "envs" / f"{STACK}.tfvars"
         text = re.sub(r"components *=.*", 'components = ["redis"]', tfvars.read_text(encoding="utf-8"))
         tfvars.write_text(text, encoding="utf-8")
