@@ -26,7 +26,7 @@ FINGERPRINT = find $(INPUTS) $(OUTPUTS) -type f ! -path '*/.terraform/*' ! -path
 # Renovate runs the commands that uv writes into the files' first lines: it knows these options, written so.
 LOCK = $(RUN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version=3.11 --generate-hashes
 
-.PHONY: help synth test check lint types imports fresh bench e2e doctor bootstrap secrets plan apply recover backup restore teardown budget dashboards posthog-images nodes state move-state init who lock clean
+.PHONY: help synth test check lint types imports fresh sbom bench e2e doctor bootstrap secrets plan apply recover backup restore teardown budget dashboards posthog-images nodes state move-state init who lock clean
 
 help: ## Print the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
@@ -58,6 +58,9 @@ imports: $(VENV)/dev ## Check that imports go one way: import-linter
 
 fresh: $(VENV)/synth ## Check that a synthesis changes nothing that is committed; the diff, if it does
 	@rm -f $(VENV)/synthesized && $(RUN)/python main.py && .ci/fresh $(OUTPUTS)
+
+sbom: $(VENV)/dev ## Write sbom.cdx.json: packages, charts, images, providers and programs, as CycloneDX
+	@$(RUN)/python -m stacks.sbom
 
 bench: $(VENV)/dev ## Time a synthesis beside its eager imports and an empty app
 	@$(RUN)/python -m tests.bench
