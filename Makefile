@@ -23,10 +23,10 @@ INPUTS := main.py cdktf.json versions.toml requirements.txt stacks constructs ch
 OUTPUTS := terraform/manifest.json terraform/stacks atlantis.yaml docs/reference/settings.md
 FINGERPRINT = find $(INPUTS) $(OUTPUTS) -type f ! -path '*/.terraform/*' ! -path '*/__pycache__/*' -print 2>/dev/null | LC_ALL=C sort | xargs cksum
 
-LOCK = $(RUN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 \
-  --generate-hashes --no-emit-index-url --no-header --output-file
+# Renovate runs the commands that uv writes into the files' first lines: it knows these options, written so.
+LOCK = $(RUN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version=3.11 --generate-hashes
 
-.PHONY: help synth new-env test check lint types imports fresh bench e2e rehearse doctor bootstrap secrets plan apply drift diff recover backup restore teardown budget dashboards posthog-images nodes state move-state init who lock clean
+.PHONY: help synth new-env test check lint types imports fresh sbom bench e2e rehearse doctor bootstrap secrets plan apply drift diff recover backup restore teardown budget dashboards posthog-images nodes state move-state init who lock clean
 
 help: ## Print the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
@@ -44,9 +44,14 @@ new-env: $(VENV)/synth ## Write envs/NAME.tfvars, as small as the smallest envir
 
 check: lint types imports test fresh ## Run everything that CI runs
 
-lint: $(VENV)/dev ## Check style: ruff, and shellcheck for every shell file
+lint: $(VENV)/dev ## Check style: ruff, shellcheck for every shell file, and what lints the files of CI
 	@$(RUN)/ruff check . && $(RUN)/ruff format --check .
 	@git grep --untracked -lzE '^#!.*[/ ](ba)?sh$$' -- ':!*.py' | xargs -0 $(RUN)/shellcheck
+	@if command -v actionlint > /dev/null; then actionlint -shellcheck=$(RUN)/shellcheck -pyflakes=; \
+	  else echo "actionlint is not on the PATH, and was left out: .ci/tools actionlint installs it" >&2; test "$$CI" != true; fi
+	@$(RUN)/zizmor --offline --no-progress --quiet --persona=pedantic --strict-collection .github/workflows
+	@$(RUN)/check-jsonschema --quiet --builtin-schema vendor.gitlab-ci .gitlab-ci.yml
+	@$(RUN)/check-jsonschema --quiet --builtin-schema vendor.renovate .github/renovate.json
 
 types: $(VENV)/dev ## Check types: mypy
 	@$(RUN)/mypy
@@ -54,10 +59,11 @@ types: $(VENV)/dev ## Check types: mypy
 imports: $(VENV)/dev ## Check that imports go one way: import-linter
 	@$(RUN)/python tests/imports.py
 
-fresh: $(VENV)/synth ## Check that a synthesis changes nothing that is committed
-	@rm -f $(VENV)/synthesized && $(RUN)/python main.py
-	@git status --porcelain -- $(OUTPUTS) ':!*.terraform.lock.hcl' | { ! grep . ; } \
-	  || { echo "The files above are not what make synth writes: run it, and commit the result." >&2; exit 1; }
+fresh: $(VENV)/synth ## Check that a synthesis changes nothing that is committed; the diff, if it does
+	@rm -f $(VENV)/synthesized && $(RUN)/python main.py && .ci/fresh $(OUTPUTS)
+
+sbom: $(VENV)/dev ## Write sbom.cdx.json: packages, charts, images, providers and programs, as CycloneDX
+	@$(RUN)/python -m stacks.sbom
 
 bench: $(VENV)/dev ## Time a synthesis beside its eager imports and an empty app
 	@$(RUN)/python -m tests.bench
@@ -149,8 +155,8 @@ who: synth
 	  echo "AS=$(AS): the stack $(ENV) is applied as deployer-$(ENV): give AS=deployer-$(ENV), or leave it out" >&2; exit 1;; esac
 
 lock: $(VENV)/dev ## Lock the versions of the Python packages again
-	$(LOCK) requirements.txt
-	$(LOCK) requirements-dev.txt --group dev --constraint requirements.txt
+	$(LOCK) --output-file=requirements.txt
+	$(LOCK) --output-file=requirements-dev.txt --group=dev --constraint=requirements.txt
 
 clean: ## Remove what is derived and not committed
 	@rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache
