@@ -198,14 +198,10 @@ def test_an_interrupt_reaches_terraform_once_and_what_it_says_then_is_heard(tmp_
     """As Ctrl-C does, which the terminal sends to all of the group."""
     trap = 'trap "echo interrupted >> heard; sleep 0.3; exit 1" INT'
     folder, terraform = prepare(tmp_path, f"{trap}; echo ready > ready; while :; do sleep 0.05; done")
-    code = "\n".join(
-        (
-            "import sys",
-            "from pathlib import Path",
-            "from stacks.terraform import run",
-            "sys.exit(run(Path(sys.argv[1]), sys.argv[2], []))",
-        )
-    )
+    code = """
+import sys, pathlib, stacks.terraform
+sys.exit(stacks.terraform.run(pathlib.Path(sys.argv[1]), sys.argv[2], []))
+"""
     process = subprocess.Popen(  # noqa: S603
         [sys.executable, "-c", code, str(folder), terraform],
         cwd=ROOT,

@@ -59,11 +59,13 @@ class Workspace:
         words = ["-input=false", "-no-color", *self._variables(stack, tfvars or stack, rest)]
         return self._run(self._folder(stack), command, *words, *rest, deployer=stack)
 
-    def start(self, stack: str, *command: str, said: Path | None = None, **variables: str) -> subprocess.Popen[bytes]:
+    def start(
+        self, stack: str, *command: str, said: Path | None = None, kubeconfig: str = KUBECONFIG
+    ) -> subprocess.Popen[bytes]:
         """Start a command with the stack's variables as its last arguments, in a process group of its own.
 
-        An environment's runs as its deployer. What it says is in the file `said`, the workspace's own if not given: a
-        pipe that nobody reads would stop it. Of `variables` is its environment, beside this process' own.
+        An environment's runs as its deployer, with the credentials of `kubeconfig`. What it says is in the file `said`,
+        the workspace's own if not given: a pipe that nobody reads would stop it.
         """
         act = [] if stack == "infra" else [str(ROOT / "scripts" / "as-deployer"), stack]
         words = [*act, *command, "-auto-approve", *self._variables(stack, stack)]
@@ -72,7 +74,7 @@ class Workspace:
             return subprocess.Popen(  # noqa: S603
                 words,
                 cwd=self.root if command[0] == sys.executable else folder,
-                env={**os.environ, **variables},
+                env={**os.environ, "KUBECONFIG": kubeconfig},
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -134,6 +136,10 @@ class Workspace:
                 unlock("secrets", secret["metadata"]["name"], secret["metadata"]["namespace"])
             gone = self.destroy(stack)
             assert gone.returncode == 0, gone.stderr
+
+    def state(self, stack: str) -> str:
+        """Return the state of a stack, wherever it is kept."""
+        return self._run(self._folder(stack), "state", "pull", deployer=stack, check=True).stdout
 
     def synthesize(self) -> None:
         subprocess.run([sys.executable, str(self.root / "main.py")], check=True)  # noqa: S603
