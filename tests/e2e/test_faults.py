@@ -166,9 +166,14 @@ def set_redis(workspace: Workspace, memory: str) -> None:
     path.write_text(re.sub(r'(redis = \{\n  memory  = )"\w+"', rf'\1"{memory}"', text), encoding="utf-8")
 
 
+def anew() -> str:
+    """A description that no release has."""
+    return f"of {time.time_ns()}"
+
+
 @contextmanager
 def changed(workspace: Workspace, stack: str, **arguments: object) -> Iterator[dict[str, Any]]:
-    """Give every release of a stack other arguments for a while, in its JSON; a new `max_history` upgrades it."""
+    """Give every release of a stack other arguments for a while, in its JSON; a new `description` upgrades it."""
     path = workspace.root / "terraform" / "stacks" / stack / "cdk.tf.json"
     before = path.read_text(encoding="utf-8")
     content = json.loads(before)
@@ -241,7 +246,7 @@ def test_terraform_killed_three_times_at_an_upgrade(workspace: Workspace, stack:
     if stack == "staging":
         workspace.apply("staging")
     before = kept()
-    with changed(workspace, stack, max_history=9):
+    with changed(workspace, stack, description=anew()):
         moments = [kill_at_random(workspace, target, stack) for target in ("apply", "recover", "recover")]
         seen, ran = converge(workspace, stack)
     assert not lost(before)
@@ -254,7 +259,7 @@ def test_terraform_killed_three_times_at_an_upgrade(workspace: Workspace, stack:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_terraform_asked_to_stop_ends_by_itself(workspace: Workspace, number: signal.Signals, table: Table) -> None:
     before = kept()
-    with changed(workspace, "test", max_history=8 if number == signal.SIGINT else 7):
+    with changed(workspace, "test", description=anew()):
         moment = kill_at_random(workspace, "apply", "test", number)
         seen, ran = converge(workspace, "test")
     assert not lost(before)
@@ -313,7 +318,7 @@ def has_said(workspace: Workspace, text: str) -> Callable[[], bool]:
 def test_the_api_server_is_killed_in_an_upgrade_and_comes_back(workspace: Workspace, away: int, table: Table) -> None:
     server = ApiServer()
     before = kept()
-    with changed(workspace, "test", max_history=6 if away < 10 else 5):
+    with changed(workspace, "test", description=anew()):
         process = workspace.start("test", *words("apply", "test"))
         wait_until(unfinished, process)
         server.kill()
@@ -358,7 +363,7 @@ def held(workspace: Workspace, stack: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_a_second_apply_in_the_same_checkout_waits_for_the_first(workspace: Workspace, table: Table) -> None:
-    with changed(workspace, "test", max_history=4):
+    with changed(workspace, "test", description=anew()):
         with held(workspace, "test") as first:
             second = make(workspace, "apply", "test")
             assert second.status == 1
@@ -368,10 +373,9 @@ def test_a_second_apply_in_the_same_checkout_waits_for_the_first(workspace: Work
             first.communicate(b"yes\n")
             assert first.returncode == 0
         assert workspace.plan("test") == EMPTY
-        with held(workspace, "test") as first:
-            os.killpg(first.pid, signal.SIGKILL)
-            first.wait()
-        succeed(workspace, "apply", "test")
+    with held(workspace, "test") as first:
+        os.killpg(first.pid, signal.SIGKILL)
+        first.wait()
     succeed(workspace, "apply", "test")
     table.add(
         f"two applies of a stack, backend `local` (refused after {second.seconds:.0f} s)",
@@ -418,7 +422,7 @@ def test_a_lock_in_the_cluster_is_respected_and_given_back_by_its_id_only(
 ) -> None:
     before = kept()
     with in_the_cluster(workspace, tmp_path / "other") as second:
-        with changed(workspace, "test", max_history=3), changed(second, "test", max_history=3):
+        with changed(workspace, "test", description="both"), changed(second, "test", description="both"):
             with held(workspace, "test") as first:
                 refused = make(second, "apply", "test")
                 assert refused.status == 1
@@ -429,7 +433,7 @@ def test_a_lock_in_the_cluster_is_respected_and_given_back_by_its_id_only(
                 first.communicate(b"yes\n")
                 assert first.returncode == 0
             assert second.plan("test") == EMPTY
-        with changed(second, "test", max_history=2):
+        with changed(second, "test", description=anew()):
             process = second.start("test", *words("apply", "test"))
             wait_until(unfinished, process)
             os.killpg(process.pid, signal.SIGKILL)
@@ -588,7 +592,7 @@ def test_who_loses_a_token_or_a_right_in_an_upgrade_is_told(
 ) -> None:
     before = kept()
     kubeconfig = person(workspace, tmp_path / "person")
-    with changed(workspace, "test", max_history=12 if "token" in advice else 13):
+    with changed(workspace, "test", description=anew()):
         process = workspace.start("test", *words("apply", "test"), kubeconfig=kubeconfig)
         wait_until(unfinished, process)
         assert kubectl("delete", *withdrawn).returncode == 0
