@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+from constructs.endpoint import port_of
 from constructs.network_flow import ANYWHERE, Flow
 from constructs.reference import Reference, expression
 from constructs.settings import Form, Name, Settings
@@ -44,9 +45,5 @@ class BackupSettings(Settings):
 
     def flow(self) -> Flow:
         """Return the way to the bucket; without one, no more than the way to the API server."""
-        port = expression(
-            '{0} == "" ? 6443 : try(tonumber(regex(":([0-9]+)$", {1})[0]), startswith({1}, "http://") ? 80 : 443)',
-            self.bucket,
-            self.endpoint,
-        )
+        port = expression('{} == "" ? 6443 : {}', self.bucket, port_of(self.endpoint))
         return Flow(ANYWHERE, ports=(port,))

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from constructs.reference import Reference, expression
+
 
 @dataclass(frozen=True)
 class Endpoint:
@@ -12,3 +14,10 @@ class Endpoint:
     secret: str
     password_key: str
     user: str = ""
+
+
+def port_of(address: object) -> Reference:
+    """Return the port of an address that begins with https:// or http://, or of what stands for one: 443."""
+    return expression(
+        'try(tonumber(regex("^https?://[^/:]+:([0-9]+)", {0})[0]), startswith({0}, "http://") ? 80 : 443)', address
+    )

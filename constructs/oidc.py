@@ -64,11 +64,6 @@ def members(oidc: OidcSettings, groups: object) -> Reference:
     return expression('toset([for group in {} : join("", [{}, group]) if {} != ""])', groups, oidc.prefix, oidc.issuer)
 
 
-def port(oidc: OidcSettings) -> Reference:
-    """Return the port on which the provider listens."""
-    return expression('try(tonumber(regex("^https://[^/:]+:([0-9]+)", {})[0]), 443)', oidc.issuer)
-
-
 def api_server_arguments(oidc: OidcSettings) -> Reference:
     """Return what kube-apiserver is started with, a line for each argument without its dashes; or an empty string."""
     arguments = {

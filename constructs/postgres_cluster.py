@@ -1,12 +1,14 @@
 """A Postgres cluster: what every one of CloudNativePG's clusters has, whomever it serves."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from constructs.backups import BackupSettings
 from constructs.footprint import Footprint, footprint
+from constructs.generated_secret import GeneratedSecret
 from constructs.network_flow import Flow, Peer
 from constructs.reference import Reference, expression, mebibytes
 from constructs.settings import AtLeast, Cpu, Cron, OptionalSize, Settings, Size, Sized
@@ -26,6 +28,19 @@ OPERATOR = Flow(
 )
 _PLUGIN = {"name": "barman-cloud.cloudnative-pg.io"}
 _SIDECAR_RESOURCES = {"requests": {"cpu": "10m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}
+
+
+@dataclass(frozen=True)
+class DatabaseAccess:
+    """What a system of another layer is handed, to use databases of its own.
+
+    `host` is a Service that follows whichever cluster serves, on `PORT`; `flow` is the way to its pods; `credential`
+    has the keys `username` and `password`, in the namespace of Postgres.
+    """
+
+    host: str
+    flow: Flow
+    credential: GeneratedSecret
 
 
 class PostgresClusterSettings(Sized):

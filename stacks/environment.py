@@ -1,6 +1,6 @@
 """The stack of one environment: L3 and L4, in two namespaces that it does not own."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from pydantic import ValidationInfo, field_validator
@@ -8,7 +8,6 @@ from pydantic import ValidationInfo, field_validator
 from constructs import Construct
 from constructs.deletion_lock import DeletionLock
 from constructs.environment import Environment
-from constructs.generated_secret import GeneratedSecret
 from constructs.l3_data.postgres import (
     NO_BUCKET,
     Postgres,
@@ -22,6 +21,7 @@ from constructs.l4_insight.posthog import database
 from constructs.l4_insight.posthog.posthog import PostHog, PostHogSettings
 from constructs.l4_insight.signoz import SigNoz, SigNozSettings
 from constructs.metrics import ScrapeTarget
+from constructs.postgres_cluster import DatabaseAccess
 from constructs.reference import Reference, literal, mebibytes
 from constructs.settings import mebibytes_of
 from constructs.variable import Rule
@@ -102,9 +102,8 @@ class EnvironmentStack(Stack[EnvironmentSettings]):
         if "redis" in file.components:
             redis = Redis(self, "redis", environment=environment, backups=variables.backups, settings=variables.redis)
             targets += redis.targets
-        credentials: Mapping[str, GeneratedSecret] = {}
+        access: Mapping[str, DatabaseAccess] = {}
         if "postgres" in file.components:
-            posthog = SystemDatabases(database.SYSTEM, database.DATABASES, variables.posthog.credentials_revision)
             postgres = Postgres(
                 self,
                 "postgres",
@@ -112,10 +111,10 @@ class EnvironmentStack(Stack[EnvironmentSettings]):
                 backups=variables.backups,
                 recovery=variables.postgres_recovery,
                 settings=variables.postgres,
-                systems=[posthog] if "posthog" in file.components else [],
+                systems=self._systems_with_databases(),
             )
             targets += postgres.targets
-            credentials = postgres.credentials
+            access = postgres.access
         if "signoz" in file.components:
             SigNoz(
                 self,
@@ -133,7 +132,13 @@ class EnvironmentStack(Stack[EnvironmentSettings]):
                 environment=environment,
                 addresses=self.addresses,
                 backups=variables.backups,
-                credential=credentials[database.SYSTEM],
+                postgres=access[database.SYSTEM],
                 settings=variables.posthog,
             )
         DeletionLock(self, "lock", name="stack", namespace=environment.data_namespace, holds=self)
+
+    def _systems_with_databases(self) -> Sequence[SystemDatabases]:
+        """Return the systems of L4 that have databases of their own in the environment's Postgres."""
+        if "posthog" not in self.file.components:
+            return []
+        return [SystemDatabases(database.SYSTEM, database.DATABASES, self.variables.posthog.credentials_revision)]

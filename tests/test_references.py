@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from constructs.endpoint import port_of
 from constructs.l3_data.redis import RedisSettings
 from constructs.reference import (
     Reference,
@@ -91,3 +92,19 @@ def test_python_and_terraform_count_mebibytes_alike(size: str, evaluate: Evaluat
     stack: Stack = {"variable": {"kubeconfig": {}, "size": {}}}
     found = evaluate(stack, {"size": str(mebibytes(Reference("var.size")))}, size=size)
     assert found == {"size": mebibytes_of(size)}
+
+
+@pytest.mark.parametrize(
+    ("address", "port"),
+    [
+        ("https://s3.example.com", 443),
+        ("http://s3.example.com", 80),
+        ("https://s3.example.com:9000", 9000),
+        ("https://sign-in.example.com:8443/realms/team:1", 8443),
+        ("https://sign-in.example.com/realms/team:1", 443),
+        ("", 443),
+    ],
+)
+def test_an_address_without_a_port_has_its_schemes(address: str, port: int, evaluate: Evaluate) -> None:
+    stack: Stack = {"variable": {"kubeconfig": {}}}
+    assert evaluate(stack, {"port": str(port_of(address))}) == {"port": port}

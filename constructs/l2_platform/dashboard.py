@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from cdktf import ITerraformDependable
 
 from constructs import Construct
+from constructs.endpoint import port_of
 from constructs.footprint import Footprint, footprint, surge
 from constructs.network_flow import ANYWHERE, API_SERVER, TRAEFIK, Flow, NetworkFlow
-from constructs.oidc import CLIENT_SECRET_KEY, OidcSettings, port, where_on
+from constructs.oidc import CLIENT_SECRET_KEY, OidcSettings, where_on
 from constructs.reference import Reference, expression
 from constructs.release import Release
 from constructs.route import SOLVER, Addresses, Route
@@ -61,7 +62,7 @@ class Dashboard(Construct):
             name="headlamp-sign-in",
             namespace=namespace,
             pods=pods,
-            calls=[Flow(ANYWHERE, ports=(port(oidc),))],
+            calls=[Flow(ANYWHERE, ports=(port_of(oidc.issuer),))],
             depends_on=depends_on,
         )
         sign_in.resource.add_override("count", str(expression('{} != "" ? 1 : 0', oidc.issuer)))

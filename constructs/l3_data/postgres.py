@@ -31,6 +31,7 @@ from constructs.postgres_cluster import (
     PORT,
     STATUS_PORT,
     TAKEN_NAMES,
+    DatabaseAccess,
     PostgresBackupSettings,
     PostgresClusterSettings,
     backup_values,
@@ -176,9 +177,9 @@ def cluster_name(generation: object) -> Reference:
 class Postgres(Construct):
     """A `Cluster` for each generation, and the Service `postgres`: the primary of the one that serves.
 
-    User and password of `app` are in the Secret `postgres-app`, those of another database in `postgres-<database>`, and
-    those of a system in `postgres-<system>`, which `credentials` has by the system's name. `targets` are where its
-    instances show what they measure.
+    User and password of `app` are in the Secret `postgres-app`, those of another database in `postgres-<database>`,
+    those of a system in `postgres-<system>`. `access` has, by a system's name, what it needs to come in; `targets` are
+    where the instances show what they measure.
     """
 
     def __init__(
@@ -216,9 +217,9 @@ class Postgres(Construct):
         auth = self._secret("auth", _DATABASE, settings)
         owners = self._secret("owners", str(EACH_KEY), view(DatabaseOwner, EACH_VALUE.expression))
         owners.for_each(self._databases)
-        self.credentials = {item.system: self._secret(item.system, item.system, item) for item in systems}
+        credentials = {item.system: self._secret(item.system, item.system, item) for item in systems}
         serving = instances_of(str(cluster_name(recovery.generation)))
-        self._service("service", NAME, {**serving, "cnpg.io/instanceRole": "primary"}, PORT)
+        host = self._service("service", NAME, {**serving, "cnpg.io/instanceRole": "primary"}, PORT)
         self._service(
             "pooler-service",
             _POOLER,
@@ -240,7 +241,7 @@ class Postgres(Construct):
             depends_on=[
                 auth.resource,
                 owners.resource,
-                *(credential.resource for credential in self.credentials.values()),
+                *(credential.resource for credential in credentials.values()),
             ],
         )
         lock = DeletionLock(
@@ -256,12 +257,14 @@ class Postgres(Construct):
         moved(self, {address: f'{address}["{NAME}"]' for address in _FIRST})
         self.targets = (target,)
         self.endpoint = Endpoint(
-            host=f"{NAME}.{self._namespace}.svc",
+            host=host,
             port=PORT,
             secret=auth.name,
             password_key=_PASSWORD_KEY,
             user=_DATABASE,
         )
+        instances = Flow(Peer(pods=_INSTANCE_PODS, namespaces=(self._namespace,)), ports=(PORT,))
+        self.access = {system: DatabaseAccess(host, instances, secret) for system, secret in credentials.items()}
 
     def _secret(
         self, id_: str, user: str, settings: PostgresSettings | DatabaseOwner | SystemDatabases

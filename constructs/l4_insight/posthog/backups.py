@@ -9,10 +9,11 @@ from constructs import Construct
 from constructs.backups import BackupSettings
 from constructs.environment import Environment
 from constructs.footprint import Footprint, footprint
-from constructs.l4_insight.posthog.database import CREDENTIAL, DATABASES, SYSTEM, flow_of, host_of
+from constructs.l4_insight.posthog.database import CREDENTIAL, DATABASES, SYSTEM
 from constructs.l4_insight.posthog.objects import BUCKET, PORT
 from constructs.l4_insight.posthog.store import labels_of
 from constructs.network_flow import Flow, NetworkFlow, Peer
+from constructs.postgres_cluster import DatabaseAccess
 from constructs.reference import Reference, expression
 from constructs.release import Release
 from constructs.settings import Cron, Settings
@@ -76,6 +77,7 @@ class Backups(Construct):
         id_: str,
         *,
         environment: Environment,
+        postgres: DatabaseAccess,
         bucket: str,
         backups: BackupSettings,
         settings: PostHogBackupSettings,
@@ -92,8 +94,8 @@ class Backups(Construct):
                 image=VERSIONS.images["postgresql"],
                 user=_USER_ID,
                 group=_USER_ID,
-                env=_variables(environment),
-                calls=[flow_of(environment)],
+                env=_variables(postgres.host),
+                calls=[postgres.flow],
                 after=CLICKHOUSE,
             ),
             folder=f"{environment.name}/posthog/database",
@@ -146,10 +148,10 @@ class Backups(Construct):
             flow.resource.add_override("count", str(expression("{} ? 1 : 0", is_ours)))
 
 
-def _variables(environment: Environment) -> list[dict[str, object]]:
+def _variables(host: str) -> list[dict[str, object]]:
     """Return what the programs of Postgres read, and where a dump is brought to."""
     plain = {
-        "PGHOST": host_of(environment),
+        "PGHOST": host,
         "PGDATABASE": DATABASES[0],
         "INTO": RESTORED,
     }

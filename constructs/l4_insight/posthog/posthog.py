@@ -7,7 +7,6 @@ from constructs.backups import BackupSettings
 from constructs.deletion_lock import DeletionLock
 from constructs.environment import Environment
 from constructs.footprint import Footprint
-from constructs.generated_secret import GeneratedSecret
 from constructs.l4_insight.posthog import backups as saved
 from constructs.l4_insight.posthog import clickhouse, kafka, migrations, objects, redis, retention, service
 from constructs.l4_insight.posthog.backups import Backups, PostHogBackupSettings
@@ -21,6 +20,7 @@ from constructs.l4_insight.posthog.routes import PostHogRoute
 from constructs.l4_insight.posthog.service import PostHogService, ServicesSettings, size_of
 from constructs.l4_insight.posthog.services import KEYS_SECRET, SERVICES, SITE_VARIABLE
 from constructs.l4_insight.posthog.stores import PostHogStores
+from constructs.postgres_cluster import DatabaseAccess
 from constructs.reference import expression
 from constructs.route import SOLVER, Addresses
 from constructs.settings import Email, Settings
@@ -77,7 +77,7 @@ class PostHog(Construct):
         environment: Environment,
         addresses: Addresses,
         backups: BackupSettings,
-        credential: GeneratedSecret,
+        postgres: DatabaseAccess,
         settings: PostHogSettings,
     ) -> None:
         super().__init__(scope, id_)
@@ -88,7 +88,7 @@ class PostHog(Construct):
             "stores",
             environment=environment,
             backups=backups,
-            credential=credential,
+            postgres=postgres,
             clickhouse=settings.clickhouse,
             kafka=settings.kafka,
             redis=settings.redis,
@@ -133,6 +133,7 @@ class PostHog(Construct):
             self,
             "backups",
             environment=environment,
+            postgres=postgres,
             bucket=settings.objects.bucket,
             backups=backups,
             settings=settings.backup,
@@ -145,6 +146,6 @@ class PostHog(Construct):
             name="posthog",
             namespace=namespace,
             holds=self,
-            beside=[credential.resource],
+            beside=[postgres.credential.resource],
             also=[f"secrets/{KEYS_SECRET}"],
         )

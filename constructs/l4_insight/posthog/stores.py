@@ -10,7 +10,6 @@ from constructs.backups import BackupSettings
 from constructs.credential_copy import CredentialCopy
 from constructs.endpoint import Endpoint
 from constructs.environment import Environment
-from constructs.generated_secret import GeneratedSecret
 from constructs.l4_insight.clickhouse_server import pods_of
 from constructs.l4_insight.posthog import database, retention
 from constructs.l4_insight.posthog.clickhouse import NAME, PostHogClickHouse, PostHogClickHouseSettings
@@ -30,6 +29,7 @@ from constructs.l4_insight.posthog.services import (
 from constructs.l4_insight.posthog.store import labels_of
 from constructs.network_flow import Flow, Peer
 from constructs.postgres_cluster import PORT as POSTGRES_PORT
+from constructs.postgres_cluster import DatabaseAccess
 from constructs.reference import Reference
 
 _CLICKHOUSE_PODS = pods_of(NAME)
@@ -57,7 +57,7 @@ class PostHogStores(Construct):
         *,
         environment: Environment,
         backups: BackupSettings,
-        credential: GeneratedSecret,
+        postgres: DatabaseAccess,
         clickhouse: PostHogClickHouseSettings,
         kafka: KafkaSettings,
         redis: RedisSettings,
@@ -67,7 +67,11 @@ class PostHogStores(Construct):
     ) -> None:
         super().__init__(scope, id_)
         copy = CredentialCopy(
-            self, "postgres", source=credential, name=database.CREDENTIAL, namespace=environment.monitoring_namespace
+            self,
+            "postgres",
+            source=postgres.credential,
+            name=database.CREDENTIAL,
+            namespace=environment.monitoring_namespace,
         )
         broker = Kafka(
             self,
@@ -102,7 +106,7 @@ class PostHogStores(Construct):
             *(store.resource for store in (broker, queue, cache, bucket, self.clickhouse)),
         ]
         self.addresses: Stores = {
-            POSTGRES: _postgres(environment),
+            POSTGRES: _postgres(postgres),
             CLICKHOUSE: _clickhouse(self.clickhouse),
             KAFKA: _server(KAFKA, broker.endpoint, f"{broker.endpoint.host}:{broker.endpoint.port}", "KAFKA_HOSTS"),
             REDIS: _server(REDIS, queue.endpoint, queue.endpoint.host, "REDIS_HOST"),
@@ -120,12 +124,11 @@ def _server(store: str, endpoint: Endpoint, value: str, variable: str) -> StoreA
     return StoreAddress(f"{endpoint.host}:{endpoint.port}", {variable: value}, flow)
 
 
-def _postgres(environment: Environment) -> StoreAddress:
-    host = database.host_of(environment)
+def _postgres(access: DatabaseAccess) -> StoreAddress:
     return StoreAddress(
-        f"{host}:{POSTGRES_PORT}",
-        {"POSTGRES_HOST": host, "POSTGRES_PASSWORD": Key(database.CREDENTIAL, "password")},
-        database.flow_of(environment),
+        f"{access.host}:{POSTGRES_PORT}",
+        {"POSTGRES_HOST": access.host, "POSTGRES_PASSWORD": Key(database.CREDENTIAL, "password")},
+        access.flow,
     )
 
 
