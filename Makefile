@@ -88,10 +88,10 @@ secrets: who ## Ask for the Secrets with credentials of others that the stack EN
 	@$(ACT) $(RUN)/python -m stacks.supplied $(ENV)
 
 plan: init ## Plan the stack ENV (staging) on the cluster of KUBECONFIG, as its deployer
-	$(ACT) $(TERRAFORM) -chdir=$(STACK) plan $(ARGUMENTS)
+	@$(ACT) $(RUN)/python -m stacks.terraform $(ENV) $(TERRAFORM) plan $(ARGUMENTS)
 
 apply: init ## Apply the stack ENV (staging) to the cluster of KUBECONFIG, as its deployer, after a question
-	$(ACT) $(TERRAFORM) -chdir=$(STACK) apply $(ARGUMENTS)
+	@$(ACT) $(RUN)/python -m stacks.terraform $(ENV) $(TERRAFORM) apply $(ARGUMENTS)
 
 drift: init ## Look for what of the stack ENV (staging) is no longer as it was applied, charts too; 2: there is some
 	@$(ACT) $(RUN)/python -m stacks.drift $(ENV) $(TERRAFORM) $(ARGUMENTS)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from stacks.cluster import ClusterError, kubectl
+from stacks.terraform import advices, run
 
 _ROOT = Path(__file__).resolve().parent.parent
 # Terraform reads it beside the stack's own JSON, for as long as the recovery takes.
@@ -140,7 +141,7 @@ def recover(folder: Path, terraform: str, arguments: Sequence[str]) -> int:
     try:
         if blocks:
             imports.write_text(json.dumps({"import": blocks}, indent=2), encoding="utf-8")
-        return subprocess.run([terraform, "apply", "-input=true", *arguments], cwd=folder, check=False).returncode  # noqa: S603
+        return run(folder, terraform, ["apply", "-input=true", *arguments])
     finally:
         imports.unlink(missing_ok=True)
 
@@ -152,7 +153,8 @@ def _plan(folder: Path, terraform: str, variables: Sequence[str]) -> dict[str, A
         for command in (["plan", "-input=false", f"-out={file}", *variables], ["show", "-json", file]):
             done = subprocess.run([terraform, *command], cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603
             if done.returncode != 0:
-                raise RecoveryError(done.stderr.strip())
+                words = [done.stderr.strip(), *advices(done.stderr, folder.name)]
+                raise RecoveryError("\n\n".join(words))
         content: dict[str, Any] = json.loads(done.stdout)
         return content
 

@@ -52,6 +52,7 @@ class Cluster:
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     cluster = Cluster()
     monkeypatch.setattr(module, "kubectl", cluster.kubectl)
+    monkeypatch.setattr("stacks.terraform.kubectl", lambda *_: '{"items": []}')
     monkeypatch.setattr(module, "_now", lambda: NOW)
     return cluster
 
@@ -115,6 +116,7 @@ def test_a_release_loses_the_revisions_that_helm_never_finished(
 
 def prepare(folder: Path, *changes: Any) -> str:  # noqa: ANN401 (JSON)
     (folder / "plan.json").write_text(json.dumps({"resource_changes": list(changes)}), encoding="utf-8")
+    (folder / "cdk.tf.json").write_text(json.dumps({"resource": {}}), encoding="utf-8")
     (folder / "recover.tf.json").write_text("of a recovery that was killed", encoding="utf-8")
     terraform = folder / "terraform"
     terraform.write_text(TERRAFORM, encoding="utf-8")

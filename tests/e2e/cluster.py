@@ -15,10 +15,11 @@ from typing import Any
 
 from constructs.deletion_lock import PROTECTED_LABEL
 from stacks.rehearsal import workspace
+from stacks.rehearsal.simulation import DEAF
 from stacks.rehearsal.workspace import CHANGES, EMPTY
 from tests.support import ROOT
 
-__all__ = ["CHANGES", "EMPTY", "KUBECONFIG", "LOCKED", "Workspace", "furnish", "kubectl", "objects", "unlock"]
+__all__ = ["CHANGES", "DEAF", "EMPTY", "KUBECONFIG", "LOCKED", "Workspace", "furnish", "kubectl", "objects", "unlock"]
 KUBECONFIG = os.environ.get("KUBECONFIG", "")
 # What the deletion lock may keep.
 LOCKED = ("configmaps", "persistentvolumeclaims", "clusters.postgresql.cnpg.io", "namespaces")
@@ -76,16 +77,25 @@ class Workspace(workspace.Workspace):
         super().__init__(ROOT, root, kubeconfig=kubeconfig, terraform=terraform, chart_mirror=mirror)
         self.said = root / "said"
 
-    def start(self, stack: str, *command: str) -> subprocess.Popen[bytes]:
+    def start(
+        self, stack: str, *command: str, said: Path | None = None, kubeconfig: str = KUBECONFIG
+    ) -> subprocess.Popen[bytes]:
         """Start a command with the stack's variables as its last arguments, in a process group of its own.
 
-        What it says is in the file `said`: a pipe that nobody reads would stop it.
+        An environment's runs as its deployer, with the credentials of `kubeconfig`. What it says is in the file `said`,
+        the workspace's own if not given: a pipe that nobody reads would stop it.
         """
-        words = [*command, "-auto-approve", *self._variables(stack, stack)]
-        folder = self.root if command[0] == sys.executable else self._folder(stack)
-        with self.said.open("wb") as said:
+        act = [] if stack == "infra" else [str(ROOT / "scripts" / "as-deployer"), stack]
+        words = [*act, *command, "-auto-approve", *self._variables(stack, stack)]
+        folder = self._folder(stack)
+        with (said or self.said).open("wb") as file:
             return subprocess.Popen(  # noqa: S603
-                words, cwd=folder, stdout=said, stderr=subprocess.STDOUT, start_new_session=True
+                words,
+                cwd=self.root if command[0] == sys.executable else folder,
+                env={**os.environ, "KUBECONFIG": kubeconfig},
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
 
     def command(
@@ -132,6 +142,10 @@ class Workspace(workspace.Workspace):
                 unlock("secrets", secret["metadata"]["name"], secret["metadata"]["namespace"])
             gone = self.destroy(stack)
             assert gone.returncode == 0, gone.stderr
+
+    def state(self, stack: str) -> str:
+        """Return the state of a stack, wherever it is kept."""
+        return self._run(self._folder(stack), "state", "pull", deployer=stack if stack != "infra" else None, check=True).stdout
 
     def synthesize(self) -> None:
         subprocess.run([sys.executable, str(self.root / "main.py")], check=True)  # noqa: S603
