@@ -26,7 +26,7 @@ FINGERPRINT = find $(INPUTS) $(OUTPUTS) -type f ! -path '*/.terraform/*' ! -path
 LOCK = $(RUN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 \
   --generate-hashes --no-emit-index-url --no-header --output-file
 
-.PHONY: help synth test check lint types imports fresh bench e2e doctor bootstrap secrets plan apply recover backup restore teardown budget dashboards posthog-images nodes state move-state init who lock clean
+.PHONY: help synth test check lint types imports fresh bench e2e doctor bootstrap secrets plan apply recover backup restore teardown budget graph dashboards posthog-images nodes state move-state init who lock clean
 
 help: ## Print the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
@@ -85,6 +85,9 @@ recover: init ## After an apply of the stack ENV was killed: take what it left i
 budget: ENV =
 budget: $(VENV)/synth ## Print what every system asks for beside its quota, and a node for all; ENV: one stack; ARGS=--json
 	@$(RUN)/python -m stacks.budget $(ENV) $(ARGS)
+
+graph: synth ## Print what of the stack ENV (staging) is made before what, or within SYSTEM; ARGS=--dot for Graphviz
+	@$(RUN)/python -m stacks.graph "$(ENV)" $(SYSTEM) $(ARGS)
 
 backup: who ## Save all stores of the stack ENV (staging) now, or those of SYSTEM, and wait until they are saved
 	@$(ACT) $(RUN)/python -m stacks.backup "$(ENV)" "$(SYSTEM)"
