@@ -20,7 +20,7 @@ ACT = scripts/$(if $(filter infra,$(ENV)),$(if $(AS),as-deployer infra,as-admini
 
 # What a synthesis reads, and what it writes.
 INPUTS := main.py cdktf.json versions.toml requirements.txt stacks constructs charts scripts envs
-OUTPUTS := terraform/manifest.json terraform/stacks atlantis.yaml docs/reference/settings.md
+OUTPUTS := terraform/manifest.json terraform/stacks atlantis.yaml docs/reference/settings.md docs/architecture-light.svg docs/architecture-dark.svg
 FINGERPRINT = find $(INPUTS) $(OUTPUTS) -type f ! -path '*/.terraform/*' ! -path '*/__pycache__/*' -print 2>/dev/null | LC_ALL=C sort | xargs cksum
 
 LOCK = $(RUN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 \
@@ -31,7 +31,7 @@ LOCK = $(RUN)/uv pip compile pyproject.toml --quiet --upgrade --universal --pyth
 help: ## Print the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
 
-synth: $(VENV)/synth ## Write terraform/, atlantis.yaml and docs/reference/settings.md from envs/*.tfvars
+synth: $(VENV)/synth ## Write terraform/, atlantis.yaml, and settings and picture of docs/ from envs/*.tfvars
 	@if [ "$$($(FINGERPRINT))" != "$$(cat $(VENV)/synthesized 2>/dev/null)" ]; then \
 	  rm -f $(VENV)/synthesized && $(RUN)/python main.py && $(FINGERPRINT) > $(VENV)/synthesized && echo "synthesized"; \
 	fi
