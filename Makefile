@@ -20,18 +20,18 @@ ACT = scripts/$(if $(filter infra,$(ENV)),$(if $(AS),as-deployer infra,as-admini
 
 # What a synthesis reads, and what it writes.
 INPUTS := main.py cdktf.json versions.toml requirements.txt stacks constructs charts scripts envs
-OUTPUTS := terraform/manifest.json terraform/stacks atlantis.yaml docs/reference/settings.md
+OUTPUTS := terraform/manifest.json terraform/stacks atlantis.yaml docs/reference/settings.md docs/architecture-light.svg docs/architecture-dark.svg
 FINGERPRINT = find $(INPUTS) $(OUTPUTS) -type f ! -path '*/.terraform/*' ! -path '*/__pycache__/*' -print 2>/dev/null | LC_ALL=C sort | xargs cksum
 
 # Renovate runs the commands that uv writes into the files' first lines: it knows these options, written so.
 LOCK = $(RUN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version=3.11 --generate-hashes
 
-.PHONY: help synth new-env test check lint types imports fresh sbom bench e2e rehearse doctor bootstrap secrets plan apply drift diff recover backup restore teardown budget dashboards posthog-images nodes state move-state init who lock clean
+.PHONY: help synth new-env test check lint types imports fresh sbom bench e2e rehearse doctor bootstrap secrets plan apply drift diff recover backup restore teardown budget graph dashboards posthog-images nodes state move-state init who lock clean
 
 help: ## Print the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
 
-synth: $(VENV)/synth ## Write terraform/, atlantis.yaml and docs/reference/settings.md from envs/*.tfvars
+synth: $(VENV)/synth ## Write terraform/, atlantis.yaml, and settings and picture of docs/ from envs/*.tfvars
 	@if [ "$$($(FINGERPRINT))" != "$$(cat $(VENV)/synthesized 2>/dev/null)" ]; then \
 	  rm -f $(VENV)/synthesized && $(RUN)/python main.py && $(FINGERPRINT) > $(VENV)/synthesized && echo "synthesized" >&2; \
 	fi
@@ -107,6 +107,9 @@ recover: init ## After an apply of the stack ENV was killed: take what it left i
 budget: ENV =
 budget: $(VENV)/synth ## Print what every system asks for beside its quota, and a node for all; ENV: one stack; ARGS=--json
 	@$(RUN)/python -m stacks.budget $(ENV) $(ARGS)
+
+graph: synth ## Print what of the stack ENV (staging) is made before what, or within SYSTEM; ARGS=--dot for Graphviz
+	@$(RUN)/python -m stacks.graph "$(ENV)" $(SYSTEM) $(ARGS)
 
 backup: who ## Save all stores of the stack ENV (staging) now, or those of SYSTEM, and wait until they are saved
 	@$(ACT) $(RUN)/python -m stacks.backup "$(ENV)" "$(SYSTEM)"

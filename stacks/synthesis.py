@@ -1,5 +1,6 @@
 """Synthesis: from a project's files to everything that is derived from them."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from cdktf import App
 
 from constructs.environment import Environment
 from constructs.l1_bootstrap.atlantis import Guard
-from stacks import atlantis, documentation, guard
+from stacks import atlantis, documentation, drawing, guard, picture
 from stacks.environment import EnvironmentStack
 from stacks.infra import InfraStack
 from stacks.project import Project, ProjectError, observers
@@ -16,7 +17,7 @@ _LOCK_FILE = ".terraform.lock.hcl"
 
 
 def synthesize(project: Project) -> None:
-    """Write terraform/, atlantis.yaml and docs/reference/settings.md, and remove the folders of stacks that are gone.
+    """Write terraform/, atlantis.yaml, and of docs/ settings and picture; remove the folders of stacks that are gone.
 
     Raises `ProjectError` before it writes anything if Terraform would read more in a stack's folder than its own JSON.
     """
@@ -47,7 +48,12 @@ def synthesize(project: Project) -> None:
         else:
             _keep_locked(folder / _LOCK_FILE)
     _write(project.root / "atlantis.yaml", atlantis.render(project))
-    _write(project.root / "docs" / "reference" / "settings.md", documentation.render())
+    docs = project.root / "docs"
+    _write(docs / "reference" / "settings.md", documentation.render())
+    written = {name: json.loads((output / "stacks" / name / "cdk.tf.json").read_text("utf-8")) for name in stacks}
+    drawn = picture.draw(project, written)
+    _write(docs / "architecture-light.svg", drawing.svg(drawn, drawing.LIGHT))
+    _write(docs / "architecture-dark.svg", drawing.svg(drawn, drawing.DARK))
 
 
 def _is_stranger(path: Path) -> bool:
