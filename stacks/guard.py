@@ -1,14 +1,16 @@
 """The guard's files: what Atlantis' server keeps beside its workflows, where no pull request reaches."""
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from constructs.deletion_lock import LOCK_NAME
+from constructs.deletion_lock import DELETE_ANNOTATION, LOCK_NAME, PROTECTED_LABEL
 from constructs.environment import Environment
 from constructs.l1_bootstrap.atlantis import CREDENTIALS
 from constructs.l2_platform.deployer import deployer_name
+from constructs.l2_platform.tenancy import ENVIRONMENT_HOSTS, PLATFORM_HOSTS, TenantSettings
 from constructs.release import LOCAL_CHARTS, local_chart, published_chart
 from constructs.versions import ROOT, VERSIONS
 from stacks.atlantis import workflow
@@ -164,7 +166,11 @@ _RULES: Mapping[str, object] = {
         "kubernetes_stateful_set_v1",
     ],
     "lock": LOCK_NAME,
+    "delete_annotation": DELETE_ANNOTATION,
+    "protected_label": PROTECTED_LABEL,
 }
+# What of a local chart outlives its pods; deleting or replacing such a release is deleting that.
+_DATA_KINDS = frozenset({"CustomResourceDefinition", "PersistentVolumeClaim", "Secret", "StatefulSet"})
 
 
 def files(project: Project) -> dict[str, str]:
@@ -192,7 +198,17 @@ def _project_rules(project: Project) -> dict[str, Any]:
         "charts": [{"repository": chart.repository, "chart": chart.chart} for chart in charts],
         "local_charts": [local_chart(path.name).chart for path in sorted(LOCAL_CHARTS.iterdir())],
         "mirrors": sorted({file.chart_mirror for file in settings}),
+        "charts_of_secrets": list(_planned_charts(lambda kinds: kinds == {"Secret"})),
+        "charts_without_data": list(_planned_charts(lambda kinds: not kinds & _DATA_KINDS)),
     }
+
+
+def _planned_charts(chosen: Callable[[set[str]], bool]) -> Iterator[str]:
+    """Yield the local charts whose templates hold such kinds, as a plan names them."""
+    for path in sorted(LOCAL_CHARTS.iterdir()):
+        texts = (file.read_text(encoding="utf-8") for file in path.rglob("*") if file.parent.name == "templates")
+        if chosen({kind for text in texts for kind in re.findall(r"^kind: (\w+)", text, re.MULTILINE)}):
+            yield local_chart(path.name).chart.replace("${path.module}", ".")
 
 
 def _stack_rules(project: Project, name: str) -> dict[str, Any]:
@@ -201,7 +217,22 @@ def _stack_rules(project: Project, name: str) -> dict[str, Any]:
     return {
         "terraform": terraform_block(name, namespace, project.cdktf.context.backend),
         "types": {**NAMESPACED, **SHARED} if is_infra else NAMESPACED,
+        "protected": is_infra or project.infra.tenants.get(name, TenantSettings()).protected,
+        # Infra is planned after a review, and brings the images that an environment may then have.
+        "images": None if is_infra else sorted({re.split(r"[:@]", image)[0] for image in VERSIONS.images.values()}),
+        **_host_rules(project, name),
     }
+
+
+def _host_rules(project: Project, name: str) -> dict[str, Any]:
+    """Return what the stack's host names begin with, and what they must not."""
+    prefixes = {key: file.env_prefix for key, file in project.environments.items() if file.env_prefix}
+    if own := prefixes.get(name):
+        return {"host_prefix": f"{own}-", "host_form": f"one of the form {own}-<service>.", "foreign_hosts": []}
+    taken = ENVIRONMENT_HOSTS if name == INFRA else PLATFORM_HOSTS
+    foreign = [*(f"{prefix}-" for prefix in sorted(prefixes.values())), *(f"{host}." for host in taken)]
+    form = f"one that does not begin with {', '.join(foreign)} and ends with ."
+    return {"host_prefix": "", "host_form": form, "foreign_hosts": foreign}
 
 
 def _kubeconfig(stack: str) -> str:
