@@ -1,6 +1,5 @@
 """The house: what a newcomer relies on when reading it."""
 
-import re
 import subprocess
 import sys
 
@@ -68,26 +67,6 @@ def test_every_system_has_a_page_and_all_pages_have_the_same_form() -> None:
     assert sorted(pages) == sorted(path.stem for path in SYSTEMS)
     forms = {tuple(line for line in text.splitlines() if line.startswith("## ")) for text in pages.values()}
     assert len(forms) == 1, forms
-
-
-def test_every_test_and_file_that_the_readme_names_exists() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    tests = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py"))
-    names = re.findall(r"`(test_\w+)`", readme)
-    assert names
-    assert not [name for name in names if f"def {name}(" not in tests]
-    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
-        for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8")):
-            assert (page.parent / link).exists(), f"{page}: {link}"
-
-
-def test_every_make_target_in_the_docs_exists() -> None:
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z0-9-]+):", makefile, re.MULTILINE))
-    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
-        text = page.read_text(encoding="utf-8")
-        named = re.findall(r"`make ([a-z0-9-]+)", text) + re.findall(r"^\s*make ([a-z0-9-]+)", text, re.MULTILINE)
-        assert set(named) <= targets, f"{page}: {set(named) - targets}"
 
 
 def test_make_nodes_applies_the_record_of_the_nodes_and_nothing_else() -> None:
