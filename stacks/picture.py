@@ -190,10 +190,11 @@ def _environments(drawing: Drawing, row: Sequence[_Column], y: float, right: flo
         box = column.box
         drawing.write(environment.name, box.x + _GAP, y + 31, LARGE, ink="text", surface="stack", room=box.inner(12))
         drawing.write(column.words, box.x + _GAP, y + 50, PLAIN, ink="muted", surface="stack", room=box.inner(12))
-        for layer, top, height, namespace, per_line, size in (
+        layers: Sequence[tuple[Surface, float, float, str, int, int]] = (
             ("l4", insight, insight_height, environment.monitoring_namespace, abreast, _TALL),
             ("l3", data, data_height, environment.data_namespace, max(len(slots["l3"]), 1), _SHORT),
-        ):
+        )
+        for layer, top, height, namespace, per_line, size in layers:
             frame = _namespace(drawing, Box(box.x + _GAP, top, width - 2 * _GAP, height), layer, namespace)
             wide = (frame.width - 20 - 8 * (per_line - 1)) / per_line
             for system in column.systems:

@@ -1,4 +1,4 @@
-"""The policies on plans: what each refuses, and that the stacks' own objects pass. Each stack's plans go in one call."""
+"""The policies on plans: what each refuses, and that the stacks' own objects pass; one call for each stack."""
 
 import copy
 import json
@@ -67,7 +67,13 @@ OPEN_STACK = made(
     None,
     "update",
     before={
-        "metadata": [{"name": "deletion-lock-stack", "namespace": "data-staging", "annotations": {"strata/delete": "deletion-lock-stack"}}]
+        "metadata": [
+            {
+                "name": "deletion-lock-stack",
+                "namespace": "data-staging",
+                "annotations": {"strata/delete": "deletion-lock-stack"},
+            }
+        ]
     },
 )
 HINT = "kubectl annotate configmap deletion-lock-redis --namespace=data-staging strata/delete=deletion-lock-redis"
@@ -85,7 +91,11 @@ REFUSED: Mapping[str, tuple[list[Change], str]] = {
     "with its lock": ([lock("deletion-lock-redis", "delete"), gone("helm_release.redis_release")], HINT),
     "lock alone": ([lock("deletion-lock-redis", "delete")], HINT),
     "behind another's open lock": (
-        [REDIS_LOCK, lock("deletion-lock-signoz", "update", opened=True, system="signoz"), gone("helm_release.redis_release")],
+        [
+            REDIS_LOCK,
+            lock("deletion-lock-signoz", "update", opened=True, system="signoz"),
+            gone("helm_release.redis_release"),
+        ],
         HINT,
     ),
     "annotated with another name": (
@@ -97,9 +107,15 @@ REFUSED: Mapping[str, tuple[list[Change], str]] = {
     # pods
     "privileged": ([container(security_context=[{"privileged": True}])], "security_context.0.privileged: a privileged"),
     "escalation": ([container(security_context=[{"allow_privilege_escalation": True}])], "may not gain more rights"),
-    "root": ([container(security_context=[{"run_as_user": "0"}])], "run_as_user: a container runs as a user of its own"),
+    "root": (
+        [container(security_context=[{"run_as_user": "0"}])],
+        "run_as_user: a container runs as a user of its own",
+    ),
     "capability": ([container(security_context=[{"capabilities": [{"add": ["SYS_ADMIN"]}]}])], "no capability beyond"),
-    "init container": ([pod(init_container=[{"security_context": [{"privileged": True}]}])], "init_container.0.security"),
+    "init container": (
+        [pod(init_container=[{"security_context": [{"privileged": True}]}])],
+        "init_container.0.security",
+    ),
     "host network": ([pod(host_network=True)], "its own network"),
     "host pid": ([pod(host_pid=True)], "its own processes"),
     "host ipc": ([pod(host_ipc=True)], "its own memory"),
@@ -109,7 +125,10 @@ REFUSED: Mapping[str, tuple[list[Change], str]] = {
         [made("kubernetes_job_v1.x", {"spec": [{"template": [{"spec": [{"host_network": True}]}]}]})],
         "its own network",
     ),
-    "privileged value": ([release({"a": [{"securityContext": {"privileged": True}}]})], "a.0.securityContext.privileged"),
+    "privileged value": (
+        [release({"a": [{"securityContext": {"privileged": True}}]})],
+        "a.0.securityContext.privileged",
+    ),
     "privileged in words": ([release({"securityContext": {"privileged": "true"}})], "securityContext.privileged"),
     "escalation value": ([release({"allowPrivilegeEscalation": True})], "may not gain more rights"),
     "root value": ([release({"podSecurityContext": {"runAsUser": 0}})], "give another than 0"),
@@ -143,7 +162,10 @@ REFUSED: Mapping[str, tuple[list[Change], str]] = {
     "external addresses value": ([release({"service": {"externalIPs": ["192.0.2.1"]}})], "service.externalIPs"),
     "chart's ingress": ([release({"server": {"ingress": {"enabled": True}}})], "server.ingress.enabled"),
     "host of prod": ([ingress("signoz.example.com")], "give one of the form x-staging-<service>.example.com"),
-    "host of another domain": ([ingress("x-staging-signoz.example.org")], "found the host x-staging-signoz.example.org"),
+    "host of another domain": (
+        [ingress("x-staging-signoz.example.org")],
+        "found the host x-staging-signoz.example.org",
+    ),
     "any host": ([ingress("*.example.com")], "found the host *.example.com"),
     "no host": ([ingress(None)], "found the host"),
     "host of tls": ([ingress("x-staging-a.example.com", tls=[{"hosts": ["vault.example.com"]}])], "vault.example.com"),
@@ -157,11 +179,17 @@ REFUSED: Mapping[str, tuple[list[Change], str]] = {
     "foreign": ([container(image="evil.example.com/redis:8.10.1")], "give one of versions.toml"),
     "latest value": ([release({"image": f"{REDIS}:latest"})], "image: found docker.io/library/redis:latest"),
     "latest by another key": ([release({"kubectlImage": f"{REDIS}:latest"})], "kubectlImage"),
-    "no tag value": ([release({"image": {"repository": REDIS}})], "image: found docker.io/library/redis; give an exact"),
+    "no tag value": (
+        [release({"image": {"repository": REDIS}})],
+        "image: found docker.io/library/redis; give an exact",
+    ),
     "latest in parts": ([release({"image": {"repository": REDIS, "tag": "latest"}})], "redis:latest"),
     "latest alone": ([release({"image": {"tag": "latest"}})], "image: found latest"),
     "latest by imageTag": ([release({"imageTag": "latest"})], "imageTag: found latest"),
-    "foreign value": ([release({"image": {"repository": "evil/redis", "tag": "8.10.1"}})], "found the image evil/redis"),
+    "foreign value": (
+        [release({"image": {"repository": "evil/redis", "tag": "8.10.1"}})],
+        "found the image evil/redis",
+    ),
     "foreign registry": (
         [release({"image": {"registry": "evil.example.com", "repository": "library/redis", "tag": "8.10.1"}})],
         "found the image evil.example.com/library/redis:8.10.1",
@@ -179,7 +207,10 @@ REFUSED: Mapping[str, tuple[list[Change], str]] = {
         [made("kubernetes_deployment_v1.x", {}, unknown={"spec": [{"template": [{"container": True}]}]})],
         "container: unknown before an apply",
     ),
-    "unknown service": ([made("kubernetes_service_v1.x", {}, unknown={"spec": [{"type": True}]})], "type: unknown before"),
+    "unknown service": (
+        [made("kubernetes_service_v1.x", {}, unknown={"spec": [{"type": True}]})],
+        "type: unknown before",
+    ),
     "unknown host": ([made("kubernetes_ingress_v1.x", {}, unknown={"spec": [{"rule": True}]})], "rule: unknown before"),
 }
 
@@ -203,13 +234,19 @@ PASSES: Mapping[str, list[Change]] = {
     "closed pods": [
         container(
             security_context=[
-                {"privileged": False, "allow_privilege_escalation": False, "capabilities": [{"drop": ["ALL"], "add": []}]}
+                {
+                    "privileged": False,
+                    "allow_privilege_escalation": False,
+                    "capabilities": [{"drop": ["ALL"], "add": []}],
+                }
             ]
         ),
         pod(host_network=False, volume=[{"host_path": [], "empty_dir": [{}]}]),
         release({"hostNetwork": False, "securityContext": {"runAsUser": 100}, "ports": {"x": {"hostPort": 0}}}),
     ],
-    "chart's own image": [release({"image": {"pullPolicy": "IfNotPresent"}, "other": {"image": {"tag": "", "repository": ""}}})],
+    "chart's own image": [
+        release({"image": {"pullPolicy": "IfNotPresent"}, "other": {"image": {"tag": "", "repository": ""}}})
+    ],
     "image in parts": [release({"image": {"registry": "docker.io", "repository": "library/redis", "tag": "8.10.1"}})],
     "records in text": [release({"registry": "txt", "ingress": {"enabled": False}, "service": {"type": "ClusterIP"}})],
     "a host of its own": [ingress("x-staging-signoz.example.com", tls=[{"hosts": ["x-staging-signoz.example.com"]}])],
@@ -217,7 +254,11 @@ PASSES: Mapping[str, list[Change]] = {
         release("a: 1", chart="./../../../charts/credential-copy", unknown={"values": [True]})
     ],
     "what the API server fills in": [
-        made("kubernetes_service_v1.x", {"spec": [{"type": "ClusterIP"}]}, unknown={"spec": [{"port": [{"node_port": True}]}]})
+        made(
+            "kubernetes_service_v1.x",
+            {"spec": [{"type": "ClusterIP"}]},
+            unknown={"spec": [{"port": [{"node_port": True}]}]},
+        )
     ],
     "deleted, whatever it was": [gone("kubernetes_deployment_v1.x", spec=[{"host_network": True}])],
 }
@@ -238,12 +279,21 @@ class Policies:
             (folder / f"{stack}-{number}.json").write_text(json.dumps(plan), encoding="utf-8")
         files = [str(folder / f"{stack}-{number}.json") for number in range(len(plans))]
         command = [
-            *(on_the_path("conftest"), "test", "--strict", "--show-builtin-errors", "--namespace=plan", "--output=json"),
+            *(
+                on_the_path("conftest"),
+                "test",
+                "--strict",
+                "--show-builtin-errors",
+                "--namespace=plan",
+                "--output=json",
+            ),
             *(f"--policy={self.place / name}.rego" for name in ("plan", "objects")),
             *(f"--data={self.place / name}.json" for name in ("rules", f"rules-{stack}")),
         ]
         ran = subprocess.run([*command, "--parser=json", *files], capture_output=True, text=True, check=False)  # noqa: S603
-        found = {item["filename"]: [each["msg"] for each in item.get("failures", [])] for item in json.loads(ran.stdout)}
+        found = {
+            item["filename"]: [each["msg"] for each in item.get("failures", [])] for item in json.loads(ran.stdout)
+        }
         return {name: found[file] for name, file in zip(plans, files, strict=True)}
 
 

@@ -145,7 +145,9 @@ class Workspace(workspace.Workspace):
 
     def state(self, stack: str) -> str:
         """Return the state of a stack, wherever it is kept."""
-        return self._run(self._folder(stack), "state", "pull", deployer=stack if stack != "infra" else None, check=True).stdout
+        return self._run(
+            self._folder(stack), "state", "pull", deployer=stack if stack != "infra" else None, check=True
+        ).stdout
 
     def synthesize(self) -> None:
         subprocess.run([sys.executable, str(self.root / "main.py")], check=True)  # noqa: S603
