@@ -13,7 +13,7 @@ from tests.support import ROOT, copy_sources
 def synthesized(root: Path, cwd: Path, flags: list[str], **environment: str) -> dict[str, bytes]:
     command = [sys.executable, *flags, str(root / "main.py")]
     subprocess.run(command, cwd=cwd, env={**os.environ, **environment}, check=True)  # noqa: S603
-    files = [*(root / "terraform").rglob("*"), root / "atlantis.yaml", root / "docs" / "reference" / "settings.md"]
+    files = [*(root / "terraform").rglob("*"), root / "atlantis.yaml", *(root / "docs").rglob("*")]
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in files if path.is_file()}
 
 
