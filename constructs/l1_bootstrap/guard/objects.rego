@@ -161,6 +161,7 @@ answers_by_rules(spec) if {
 }
 
 is_own(host) if {
+	is_string(host)
 	endswith(host, sprintf(".%s", [input.variables.base_domain.value]))
 	startswith(host, stack_rules.host_prefix)
 	not contains(host, "*")
